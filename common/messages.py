@@ -1,0 +1,361 @@
+"""Every message that crosses a process boundary, as a frozen typed header (docs/protocol.md).
+
+All wire structures live here. No sockets, no clock. A header is a msgpack map with the type in ``t`` and the
+protocol version in ``v``; the payload (a JPEG, a compressed packet, a NUT file) is a second message part and is
+never inspected here. Unknown fields are ignored, so adjacent minor versions understand each other.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+#: Protocol version, ``major * 100 + minor``. Another major is refused aloud, another minor is accepted.
+VERSION = 100
+
+#: Longest name of a stream, model, worker or label on the wire, in characters.
+MAX_NAME = 256
+#: Most findings that one frame may carry.
+MAX_FINDINGS = 1000
+#: Largest frame side that a header may claim, in pixels (8K with room to spare).
+MAX_SIDE = 16384
+#: Most index ranges in one acknowledgement or one stream's news.
+MAX_RANGES = 4096
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+Text = Annotated[str, msgspec.Meta(max_length=2000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+#: Inclusive index range ``(first, last)``.
+Range = tuple[Count, Count]
+Ranges = Annotated[list[Range], msgspec.Meta(max_length=MAX_RANGES)]
+#: ``(numerator, denominator)``.
+Ratio = tuple[int, Annotated[int, msgspec.Meta(ge=1)]]
+Point = tuple[float, float]
+#: ``(x0, y0, x1, y1)`` in pixels, right and bottom exclusive.
+Box = tuple[float, float, float, float]
+
+Mode = Literal["lossless", "live"]
+#: What the producer did with an announced frame (DESIGN §4, Notice).
+Fate = Literal["sent", "not_sampled", "window_full", "corrupt", "gap"]
+Outcome = Literal["ok", "failed", "refused", "no_sink"]
+
+
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A piece of a message."""
+
+
+class Detection(Part):
+    """One thing found in one frame."""
+
+    label: Name
+    #: Confidence, 0…1.
+    score: float
+    #: Source pixels, upright.
+    box: Box
+    points: Annotated[list[Point], msgspec.Meta(max_length=64)] = []
+    track: Count | None = None
+
+
+class Tag(Part):
+    """A statement about a whole frame."""
+
+    label: Name
+    score: float
+
+
+class VideoInfo(Part):
+    """The picture properties that the codec parameters do not carry reliably."""
+
+    #: Coded size in pixels, before rotation.
+    width: Side
+    height: Side
+    time_base: Ratio
+    #: Average frame rate, for rate control and progress only; ``None`` when unknown.
+    rate: Ratio | None = None
+    #: Clockwise quarter turns, in degrees, that bring the picture upright.
+    rotation: Literal[0, 90, 180, 270] = 0
+    #: Sample aspect ratio before rotation; ``None`` is square.
+    sar: Ratio | None = None
+    #: Numbers of ISO/IEC 23091-2, 2 = unspecified; range 1 = limited, 2 = full, 0 = unspecified.
+    color_range: int = 0
+    primaries: int = 2
+    transfer: int = 2
+    matrix: int = 2
+
+
+class TrackInfo(Part):
+    """One track of the source: how to open its decoder at the other end."""
+
+    kind: Literal["video", "audio"]
+    codec: Name
+    #: Container that carries the codec parameters in the Hello payload.
+    carrier: Literal["nut", "matroska"]
+    #: Length of this track's part of the Hello payload, in bytes; parts lie one after the other.
+    size: Count
+    time_base: Ratio
+    sample_rate: Count = 0
+    channels: Count = 0
+
+
+class InputSpec(Part):
+    """What a model wants to be sent: announced by the worker, passed on by the broker's News."""
+
+    width: Side
+    height: Side
+    #: Letterbox (keep the aspect ratio, pad) or stretch to the size.
+    letterbox: bool = True
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
+    """Common to all headers."""
+
+    v: int = VERSION
+
+
+# -- media link: producer ↔ sink -------------------------------------------------------------------------------------
+
+
+class Hello(Head, tag="hello", kw_only=True):
+    """Producer → sink, repeated until answered. Payload: the tracks' carriers, one after the other."""
+
+    stream: Name
+    #: Random, new for each run of a producer; a repeated Hello of the same session gets the same epoch.
+    session: Name
+    mode: Mode
+    #: Live: how long the sink waits for a result after the frame's Notice, in seconds.
+    latency: Seconds
+    model: Name
+    video: VideoInfo
+    tracks: Annotated[list[TrackInfo], msgspec.Meta(min_length=1, max_length=32)]
+    #: Decoder threads and thread type: both ends must decode alike (DESIGN §4).
+    threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    #: What was left out of the source, for the log ("second video track").
+    omitted: list[Text] = []
+
+
+class Welcome(Head, tag="welcome", kw_only=True):
+    """Sink → producer: the epoch that the sink allocated."""
+
+    stream: Name
+    session: Name
+    epoch: Count
+    #: Index of the first frame that the sink wants announced.
+    resume: Count = 0
+    #: False where no output needs pictures: packets may stay at home.
+    media: bool = True
+
+
+class Unknown(Head, tag="unknown", kw_only=True):
+    """Sink → producer: no such stream and epoch here; say Hello (again)."""
+
+    stream: Name
+    epoch: Count
+
+
+class Packet(Head, tag="packet", kw_only=True):
+    """Producer → sink: one compressed packet as it was demuxed. Payload: its bytes."""
+
+    stream: Name
+    epoch: Count
+    link: Count
+    track: Count
+    pts: int | None = None
+    dts: int | None = None
+    duration: int = 0
+    time_base: Ratio
+    key: bool = False
+    corrupt: bool = False
+    discard: bool = False
+
+
+class Notice(Head, tag="notice", kw_only=True):
+    """Producer → sink: one decoded frame exists, and what was done with it."""
+
+    stream: Name
+    epoch: Count
+    link: Count
+    index: Count
+    #: The decoder's pts (match key), in the video track's time base.
+    pts: int | None = None
+    #: Link number of the packet that the picture came out of; the second match key.
+    packet: Count | None = None
+    #: Repaired pts for the output, in the video track's time base.
+    out: int
+    duration: int = 0
+    fate: Fate
+    reason: Text = ""
+
+
+class End(Head, tag="end", kw_only=True):
+    """Producer → sink: nothing follows. ``last`` is the last index announced, −1 for none."""
+
+    stream: Name
+    epoch: Count
+    link: Count
+    last: Annotated[int, msgspec.Meta(ge=-1)]
+    #: What stopped the source, "" at its natural end.
+    reason: Text = ""
+    repairs: dict[str, Count] = {}
+
+
+class Ack(Head, tag="ack", kw_only=True):
+    """Sink → producer: the whole state, repeated every 100 ms."""
+
+    stream: Name
+    epoch: Count
+    #: All link numbers up to this one have arrived.
+    link: Count
+    #: A number beyond ``link + 1`` was seen: send again from ``link + 1``.
+    gap: bool = False
+    #: Indexes above ``resolved`` for which a result or a GaveUp is here.
+    received: Ranges = []
+    #: All indexes up to this one are decided and with the encoders; −1 for none.
+    resolved: int = -1
+    #: All indexes up to this one are flushed to disk in every file output; −1 for none.
+    durable: int = -1
+
+
+class Closed(Head, tag="closed", kw_only=True):
+    """Sink → producer: trailers are written, the ledger is final."""
+
+    stream: Name
+    epoch: Count
+    states: dict[str, Count] = {}
+    #: First output that failed, "" if none did.
+    error: Text = ""
+
+
+# -- frames: producer → broker → worker → sink ------------------------------------------------------------------------
+
+
+class Frame(Head, tag="frame", kw_only=True):
+    """Producer → broker (and inside Work): a picture for the model. Payload: JPEG or raw I420 planes."""
+
+    stream: Name
+    epoch: Count
+    index: Count
+    model: Name
+    sink: Name
+    #: Upright source size in pixels.
+    source: tuple[Side, Side]
+    #: Size of the picture in the payload, which is the whole source scaled.
+    size: tuple[Side, Side]
+    codec: Literal["jpeg", "i420"] = "jpeg"
+    #: What is left of the latency budget at sending, in seconds; ``None`` is unlimited.
+    budget: Seconds | None = None
+
+
+class News(Head, tag="news", kw_only=True):
+    """Broker → producers (PUB), every 250 ms."""
+
+    #: Random, new for each start of the broker.
+    incarnation: Name
+    number: Count
+    #: Stream → epoch and the indexes held (queued or leased).
+    held: dict[Name, tuple[Count, Ranges]] = {}
+    #: Models that live workers serve.
+    models: dict[Name, InputSpec] = {}
+    workers: Count = 0
+
+
+class Ready(Head, tag="ready", kw_only=True):
+    """Worker → broker: here I am. Repeated until Work or Beat is answered."""
+
+    worker: Name
+    models: dict[Name, InputSpec]
+    #: Frames that the worker can take now.
+    room: Count
+    device: Text = ""
+
+
+class Beat(Head, tag="beat", kw_only=True):
+    """Worker → broker, every 250 ms and when room changes: absolute credit."""
+
+    worker: Name
+    #: Broker incarnation that the leases belong to.
+    incarnation: Text = ""
+    leases: Annotated[list[Count], msgspec.Meta(max_length=MAX_RANGES)] = []
+    room: Count
+    #: Worker drains: it wants no more work.
+    draining: bool = False
+
+
+class Work(Head, tag="work", kw_only=True):
+    """Broker → worker: one leased frame. Payload: the frame's."""
+
+    incarnation: Name
+    lease: Count
+    frame: Frame
+    #: Failed or broken-off attempts before this one; such a frame runs alone.
+    attempt: Count = 0
+
+
+class Started(Head, tag="started", kw_only=True):
+    """Worker → broker: the batch with these leases goes into the model now."""
+
+    worker: Name
+    incarnation: Name
+    leases: Annotated[list[Count], msgspec.Meta(max_length=MAX_RANGES)]
+
+
+class Done(Head, tag="done", kw_only=True):
+    """Worker → broker: these leases are over. Sent after the Results."""
+
+    worker: Name
+    incarnation: Name
+    leases: Annotated[list[Count], msgspec.Meta(max_length=MAX_RANGES)]
+    outcome: Outcome
+    reason: Text = ""
+    #: From batch start to its end, in seconds.
+    seconds: Seconds = 0.0
+    room: Count = 0
+
+
+class Who(Head, tag="who", kw_only=True):
+    """Broker → worker: your leases or your name mean nothing to me; say Ready."""
+
+    incarnation: Name
+
+
+class Result(Head, tag="result", kw_only=True):
+    """Worker → sink."""
+
+    stream: Name
+    epoch: Count
+    index: Count
+    worker: Name
+    detections: Annotated[list[Detection], msgspec.Meta(max_length=MAX_FINDINGS)] = []
+    tags: Annotated[list[Tag], msgspec.Meta(max_length=MAX_FINDINGS)] = []
+    #: Stage → seconds ("decode", "wait", "infer").
+    seconds: dict[str, Seconds] = {}
+    batch: Count = 1
+
+
+class GaveUp(Head, tag="gaveup", kw_only=True):
+    """Broker → sink: attempts are used up, or the payload was refused by the worker."""
+
+    stream: Name
+    epoch: Count
+    index: Count
+    #: ``model_error``, ``poison``, ``bad_payload``.
+    reason: Name
+    detail: Text = ""
+
+
+class Expired(Head, tag="expired", kw_only=True):
+    """Broker → sink: not inferred, since its budget ran out or the queue was full (live only)."""
+
+    stream: Name
+    epoch: Count
+    index: Count
+    reason: Name = "expired"
+
+
+ToSink = Hello | Packet | Notice | End
+ToProducer = Welcome | Unknown | Ack | Closed
+ToBroker = Ready | Beat | Started | Done
+ToWorker = Work | Who
+ToResults = Result | GaveUp | Expired
