@@ -1,0 +1,160 @@
+"""The configuration of a fleet: one file (TOML or JSON), one section a part, validated whole.
+
+Every part reads the same file and takes its own section, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from common.errors import UsageError
+from common.messages import Mode, Name, Seconds, Side
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Bytes = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A section of the file; a key that is not known is an error."""
+
+
+class Broker(Section):
+    """``[broker]``"""
+
+    #: Where producers push frames to, workers ask for work, and producers hear the news.
+    frames: str
+    workers: str
+    news: str
+    #: A worker that is silent for this many seconds is taken for dead.
+    heartbeat_timeout: Seconds = 1.5
+    #: Broken-off or failed attempts after which a frame is given up.
+    max_attempts: Positive = 3
+    #: Most frames and bytes queued for one stream.
+    queue_frames: Positive = 1024
+    queue_bytes: Bytes = 256 * 2**20
+
+
+class Output(Section):
+    """``[[streams.outputs]]``: one file to write."""
+
+    path: str
+    kind: Literal["mp4", "mkv", "ts", "jsonl"]
+
+
+class Encoding(Section):
+    """How the annotated picture is encoded, once for all outputs."""
+
+    encoder: Literal["auto", "x264", "nvenc"] = "auto"
+    #: x264's preset names; NVENC's p1…p7 are chosen to match.
+    preset: str = "veryfast"
+    crf: Annotated[float, msgspec.Meta(ge=0, le=51)] = 23
+    tune: str = ""
+    #: Longest distance of two keyframes, in seconds.
+    keyframe_interval: Seconds = 2.0
+
+
+class Workers(Section):
+    """``[workers]``"""
+
+    model: str
+    count: Positive = 1
+    device: str = "auto"
+    batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
+    #: How long a started batch waits for more frames, in seconds.
+    wait: Seconds = 0.01
+    #: Threads of one worker's inference; 0: cores divided by workers.
+    threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+
+
+class Sink(Section):
+    """``[sink]``"""
+
+    name: Name = "sink"
+    media: str
+    results: str
+
+
+class Stream(Section):
+    """``[[streams]]``: a source, what is asked of it, and where it goes."""
+
+    name: Name
+    source: str
+    outputs: Annotated[list[Output], msgspec.Meta(min_length=1)]
+    model: Name
+    mode: Mode = "lossless"
+    #: Live: how long the sink waits for a result, in seconds.
+    latency: Seconds = 0.5
+    #: Infer every n-th frame, or at most so many a second.
+    every: Positive = 1
+    fps: Seconds | None = None
+    #: Picture sent to the model; None: the model's own input size.
+    send_size: tuple[Side, Side] | None = None
+    codec: Literal["jpeg", "i420"] = "jpeg"
+    quality: Annotated[int, msgspec.Meta(ge=1, le=100)] = 85
+    #: Announced frames that are not yet resolved: most in number and in bytes.
+    window: Positive = 256
+    window_bytes: Bytes = 64 * 2**20
+    #: Most frames sent to the model and not yet answered.
+    in_flight: Positive = 96
+    #: How long boxes are shown on frames that were not inferred, in seconds.
+    carry: Seconds = 1.0
+    #: Ledger beside the first file output; None: not written.
+    ledger: str | None = None
+    encoding: Encoding = Encoding()
+    #: Decoder threads at both ends; 0: by picture size.
+    decode_threads: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
+
+
+class Security(Section):
+    """``[security]``"""
+
+    #: Allow tcp beyond loopback without keys.
+    insecure: bool = False
+
+
+class Metrics(Section):
+    """``[metrics]``: loopback ports, none by default."""
+
+    broker: int | None = None
+    sink: int | None = None
+
+
+class Fleet(Section):
+    """The whole file."""
+
+    broker: Broker
+    sink: Sink
+    workers: Workers
+    streams: Annotated[list[Stream], msgspec.Meta(min_length=1)]
+    security: Security = Security()
+    metrics: Metrics = Metrics()
+
+    def stream(self, name: str) -> Stream:
+        """The stream of that name. Raises UsageError."""
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        raise UsageError(f"no stream {name!r} in the configuration: it has {', '.join(s.name for s in self.streams)}")
+
+
+def load(path: Path) -> Fleet:
+    """Read and validate ``path``. Raises UsageError with one line that names the key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the configuration {path}: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        return msgspec.convert(raw, Fleet)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def dump(fleet: Fleet) -> bytes:
+    """The JSON form that :func:`load` reads back."""
+    return msgspec.json.encode(fleet)

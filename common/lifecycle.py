@@ -1,0 +1,115 @@
+"""How every part starts and stops: signals, the parent's death, exit codes.
+
+First SIGTERM: drain. Second SIGTERM: leave at once. Children of ``headrace run`` ignore the terminal's SIGINT (their
+parent tells them what to do) and drain when their parent is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from common.errors import Exit, HeadraceError
+from common.transport import Waker
+
+#: Set by a parent for its children: its pid.
+PARENT_ENV = "HEADRACE_PARENT"
+#: Set by a parent for its children: the private folder that the last orphan removes.
+FOLDER_ENV = "HEADRACE_RUN_FOLDER"
+#: Marks a folder as one that we made and may remove.
+FOLDER_MARK = ".headrace-run"
+_PR_SET_PDEATHSIG = 1
+
+log = logging.getLogger(__name__)
+
+
+class Stopper:
+    """What a service asks in its loop: am I to drain?
+
+    ``waker`` becomes readable when the answer changes; give it to the service's poller.
+    """
+
+    def __init__(self) -> None:
+        self.waker = Waker()
+        self.draining = False
+        self._parent = int(os.environ.get(PARENT_ENV, "0"))
+
+    def install(self) -> None:
+        """Take over the signals of the process (main thread only)."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if self._parent else self._on_signal)
+        if self._parent:
+            die_with_parent(self._parent)
+
+    def stop(self) -> None:
+        self.draining = True
+        self.waker.wake()
+
+    @property
+    def orphaned(self) -> bool:
+        """True where a parent started us and is gone."""
+        return bool(self._parent) and os.getppid() != self._parent
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.draining:
+            remove_run_folder_if_orphaned()
+            os._exit(Exit.INTERRUPTED)
+        self.stop()
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGTERM when the parent dies, and cover the moment before the asking."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def remove_run_folder_if_orphaned() -> None:
+    """Remove the parent's private folder where the parent is gone and cannot do it."""
+    folder, parent = os.environ.get(FOLDER_ENV), int(os.environ.get(PARENT_ENV, "0"))
+    if folder and parent and os.getppid() != parent and (Path(folder) / FOLDER_MARK).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def leave_within(seconds: float, code: int = Exit.CRASH) -> None:
+    """From now on, this process ends within ``seconds``, whatever hangs."""
+
+    def guard() -> None:
+        time.sleep(seconds)
+        log.error("still not gone after %.0f s, leaving now", seconds)
+        remove_run_folder_if_orphaned()
+        os._exit(code)
+
+    threading.Thread(target=guard, name="leave-within", daemon=True).start()
+
+
+def run_part(part: str, body: Callable[[Stopper], int]) -> None:
+    """Run a part's ``body`` with signals in place and leave with its exit code. Never returns."""
+    stopper = Stopper()
+    stopper.install()
+    try:
+        code = int(body(stopper))
+    except HeadraceError as error:
+        log.error("%s", error, extra={"fatal": True, "exit": int(error.exit_code)})
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    except Exception as error:  # noqa: BLE001  our own bug: say so with the trace, and let the supervisor start us again
+        log.critical("%s crashed: %s: %s", part, type(error).__name__, error, exc_info=True, extra={"fatal": True})
+        code = Exit.CRASH
+    remove_run_folder_if_orphaned()
+    logging.shutdown()
+    sys.stdout.flush()
+    # Threads of libraries (a demuxer that waits for the network) must not hold the process.
+    os._exit(int(code))

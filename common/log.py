@@ -1,0 +1,71 @@
+"""Structured logs: one JSON object a line on standard error. Passwords in addresses are masked here, at the last moment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+
+#: ``scheme://user:password@host``
+_CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]*@")
+#: Query values that are secrets by their name.
+_SECRETS = re.compile(r"(?i)([?&](?:token|key|pass|password|passphrase|secret|auth|signature|sig)=)[^&\s'\"]+")
+#: Fields that a record may carry in ``extra``.
+FIELDS = ("stream", "epoch", "index", "worker", "peer", "kind", "count", "fatal", "exit", "output")
+#: Seconds between two lines of the same kind in :class:`Seldom`.
+SELDOM_S = 60.0
+
+
+def mask(text: str) -> str:
+    """``text`` without the passwords in its addresses."""
+    return _SECRETS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a record."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "part": self._part,
+            "message": mask(record.getMessage()),
+        }
+        for name in FIELDS:
+            if (value := getattr(record, name, None)) is not None:
+                line[name] = value
+        if record.exc_info:
+            line["trace"] = mask(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def setup(part: str, level: str = "info") -> None:
+    """Send all logging of this process to standard error as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines(part))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("libav").setLevel(logging.ERROR)
+
+
+class Seldom:
+    """Counts events by kind and lets one a minute of each kind through to the log."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self.counts: dict[str, int] = {}
+        self._said: dict[str, float] = {}
+
+    def warn(self, kind: str, text: str, **extra: object) -> None:
+        self.counts[kind] = count = self.counts.get(kind, 0) + 1
+        now = time.monotonic()
+        if now - self._said.get(kind, -SELDOM_S) >= SELDOM_S:
+            self._said[kind] = now
+            self._log.warning("%s", text, extra={"kind": kind, "count": count, **extra})

@@ -1,0 +1,224 @@
+"""The only place with ZeroMQ (beside common/keys.py).
+
+Every send is non-blocking and says whether it was taken; every queue has a limit in messages and in bytes. Nothing
+here is to be trusted with a message that is not acknowledged by somebody: a PUSH to nobody swallows its high-water mark.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol
+
+import zmq
+
+from common.errors import LinkError, UsageError
+from common.wire import MAX_HEADER, MAX_PAYLOAD
+
+#: Messages that a socket holds in each direction before it says "full".
+HIGH_WATER = 256
+#: How long a closing socket may go on sending, in milliseconds.
+LINGER_MS = 500
+#: ZMTP heartbeat: a peer that is silent this long, in milliseconds, is disconnected.
+HEARTBEAT_MS = 1000
+HEARTBEAT_TIMEOUT_MS = 4000
+
+Buffer = bytes | memoryview
+_KINDS = {
+    "push": zmq.PUSH,
+    "pull": zmq.PULL,
+    "pub": zmq.PUB,
+    "sub": zmq.SUB,
+    "router": zmq.ROUTER,
+    "dealer": zmq.DEALER,
+}
+
+
+class Unreachable(Exception):
+    """A ROUTER was asked to send to a peer that is gone."""
+
+
+class Pollable(Protocol):
+    """What a :class:`Poller` watches."""
+
+    def poll_handle(self) -> zmq.Socket[bytes] | int: ...
+
+
+def check_address(address: str, insecure: bool = False) -> None:
+    """Refuse an address that is malformed, or tcp beyond loopback without encryption. Raises UsageError."""
+    scheme, found, rest = address.partition("://")
+    if not found or scheme not in ("ipc", "tcp", "inproc") or not rest:
+        raise UsageError(f"{address!r} is not an address: write ipc:///folder/name or tcp://host:port")
+    if scheme == "ipc" and len(os.fsencode(rest)) > 107:
+        raise UsageError(f"{address!r} is longer than the 107 bytes that a Unix socket's path may have")
+    if scheme != "tcp":
+        return
+    host, found, port = rest.rpartition(":")
+    if not found or not (port == "*" or port.isdigit()):
+        raise UsageError(f"{address!r} has no port: write tcp://host:port")
+    if not insecure and not _is_loopback(host.strip("[]")):
+        raise UsageError(f"{address!r} leaves this machine unencrypted: use ipc or loopback, or set insecure = true")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Endpoint:
+    """One socket. Made by :meth:`Hub.bind` and :meth:`Hub.connect`."""
+
+    def __init__(self, socket: zmq.Socket[bytes], copy: bool) -> None:
+        self._socket = socket
+        self._copy = copy
+
+    def poll_handle(self) -> zmq.Socket[bytes]:
+        return self._socket
+
+    @property
+    def address(self) -> str:
+        """The last bound or connected address, with the port that ``tcp://…:*`` was given."""
+        return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def send(self, *parts: Buffer) -> bool:
+        """Hand over one message. False: the queue is full. Raises Unreachable on a ROUTER whose peer is gone."""
+        try:
+            self._socket.send_multipart(parts, zmq.NOBLOCK, copy=self._copy)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                raise Unreachable from None
+            raise
+        return True
+
+    def receive(self) -> list[bytes] | None:
+        """The next message, or None where there is none."""
+        try:
+            return self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
+    def subscribe(self, prefix: bytes = b"") -> None:
+        self._socket.setsockopt(zmq.SUBSCRIBE, prefix)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Hub:
+    """One process's ZeroMQ context and its sockets, closed together."""
+
+    def __init__(self, insecure: bool = False) -> None:
+        self._context = zmq.Context()
+        self._insecure = insecure
+        self._endpoints: list[Endpoint] = []
+
+    def bind(self, kind: str, address: str, hwm: int = HIGH_WATER) -> Endpoint:
+        """A listening socket. Raises LinkError where the address is taken or cannot be made."""
+        return self._open(kind, address, hwm, bind=True)
+
+    def connect(self, kind: str, address: str, hwm: int = HIGH_WATER) -> Endpoint:
+        """A dialling socket; it reconnects by itself and queues meanwhile, up to ``hwm``."""
+        return self._open(kind, address, hwm, bind=False)
+
+    def _open(self, kind: str, address: str, hwm: int, bind: bool) -> Endpoint:
+        check_address(address, self._insecure)
+        socket: zmq.Socket[bytes] = self._context.socket(_KINDS[kind])
+        socket.setsockopt(zmq.SNDHWM, hwm)
+        socket.setsockopt(zmq.RCVHWM, hwm)
+        socket.setsockopt(zmq.LINGER, LINGER_MS)
+        socket.setsockopt(zmq.MAXMSGSIZE, max(MAX_HEADER, MAX_PAYLOAD))
+        socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        if address.startswith("tcp"):
+            socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        if kind == "router":
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
+        try:
+            (socket.bind if bind else socket.connect)(address)
+        except zmq.ZMQError as error:
+            socket.close(linger=0)
+            verb = "listen at" if bind else "dial"
+            raise LinkError(f"cannot {verb} {address}: {error.strerror or error}") from None
+        endpoint = Endpoint(socket, copy=True)
+        self._endpoints.append(endpoint)
+        return endpoint
+
+    def close(self) -> None:
+        """Close all sockets; waits at most LINGER_MS for what is under way."""
+        for endpoint in self._endpoints:
+            endpoint.close()
+        self._context.term()
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Waker:
+    """Wakes a :class:`Poller` from another thread or from a signal handler."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def poll_handle(self) -> int:
+        return self._fd
+
+    def wake(self) -> None:
+        if self._fd >= 0:
+            os.eventfd_write(self._fd, 1)
+
+    def clear(self) -> None:
+        """Forget past calls of :meth:`wake`."""
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class Poller:
+    """Waits for endpoints and wakers."""
+
+    def __init__(self, *watched: Pollable) -> None:
+        self._poller = zmq.Poller()
+        for one in watched:
+            self._poller.register(one.poll_handle(), zmq.POLLIN)
+        self._wakers = [one for one in watched if isinstance(one, Waker)]
+
+    def wait(self, seconds: float) -> bool:
+        """True where something can be read (wakers are cleared); False after ``seconds``."""
+        try:
+            ready = self._poller.poll(max(0, int(seconds * 1000 + 0.999)))
+        except zmq.ZMQError as error:  # a signal arrived in the middle
+            if error.errno == zmq.EINTR:
+                return False
+            raise
+        for waker in self._wakers:
+            waker.clear()
+        return bool(ready)
+
+
+def drain(endpoint: Endpoint, most: int) -> Sequence[list[bytes]]:
+    """Up to ``most`` waiting messages."""
+    messages: list[list[bytes]] = []
+    while len(messages) < most and (message := endpoint.receive()) is not None:
+        messages.append(message)
+    return messages
