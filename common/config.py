@@ -23,7 +23,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A section of the file; a key that is not known is an error."""
 
 
-class Broker(Section):
+class Broker(Section, frozen=True, kw_only=True):
     """``[broker]``"""
 
     #: Where producers push frames to, workers ask for work, and producers hear the news.
@@ -39,14 +39,14 @@ class Broker(Section):
     queue_bytes: Bytes = 256 * 2**20
 
 
-class Output(Section):
+class Output(Section, frozen=True, kw_only=True):
     """``[[streams.outputs]]``: one file to write."""
 
     path: str
     kind: Literal["mp4", "mkv", "ts", "jsonl"]
 
 
-class Encoding(Section):
+class Encoding(Section, frozen=True, kw_only=True):
     """How the annotated picture is encoded, once for all outputs."""
 
     encoder: Literal["auto", "x264", "nvenc"] = "auto"
@@ -58,7 +58,7 @@ class Encoding(Section):
     keyframe_interval: Seconds = 2.0
 
 
-class Workers(Section):
+class Workers(Section, frozen=True, kw_only=True):
     """``[workers]``"""
 
     model: str
@@ -71,7 +71,7 @@ class Workers(Section):
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
 
 
-class Sink(Section):
+class Sink(Section, frozen=True, kw_only=True):
     """``[sink]``"""
 
     name: Name = "sink"
@@ -79,7 +79,7 @@ class Sink(Section):
     results: str
 
 
-class Stream(Section):
+class Stream(Section, frozen=True, kw_only=True):
     """``[[streams]]``: a source, what is asked of it, and where it goes."""
 
     name: Name
@@ -110,21 +110,21 @@ class Stream(Section):
     decode_threads: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
 
 
-class Security(Section):
+class Security(Section, frozen=True, kw_only=True):
     """``[security]``"""
 
     #: Allow tcp beyond loopback without keys.
     insecure: bool = False
 
 
-class Metrics(Section):
+class Metrics(Section, frozen=True, kw_only=True):
     """``[metrics]``: loopback ports, none by default."""
 
     broker: int | None = None
     sink: int | None = None
 
 
-class Fleet(Section):
+class Fleet(Section, frozen=True, kw_only=True):
     """The whole file."""
 
     broker: Broker

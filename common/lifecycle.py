@@ -105,7 +105,7 @@ def run_part(part: str, body: Callable[[Stopper], int]) -> None:
         code = error.exit_code
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
-    except Exception as error:  # noqa: BLE001  our own bug: say so with the trace, and let the supervisor start us again
+    except Exception as error:  # our own bug: say so, with the trace
         log.critical("%s crashed: %s: %s", part, type(error).__name__, error, exc_info=True, extra={"fatal": True})
         code = Exit.CRASH
     remove_run_folder_if_orphaned()

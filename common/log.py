@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error. Passwords in addresses are masked here, at the last moment."""
+"""Structured logs: one JSON object a line on standard error. Passwords in addresses are masked here, last of all."""
 
 from __future__ import annotations
 

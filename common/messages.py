@@ -47,7 +47,7 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     """A piece of a message."""
 
 
-class Detection(Part):
+class Detection(Part, frozen=True):
     """One thing found in one frame."""
 
     label: Name
@@ -59,14 +59,14 @@ class Detection(Part):
     track: Count | None = None
 
 
-class Tag(Part):
+class Tag(Part, frozen=True):
     """A statement about a whole frame."""
 
     label: Name
     score: float
 
 
-class VideoInfo(Part):
+class VideoInfo(Part, frozen=True):
     """The picture properties that the codec parameters do not carry reliably."""
 
     #: Coded size in pixels, before rotation.
@@ -86,7 +86,7 @@ class VideoInfo(Part):
     matrix: int = 2
 
 
-class TrackInfo(Part):
+class TrackInfo(Part, frozen=True):
     """One track of the source: how to open its decoder at the other end."""
 
     kind: Literal["video", "audio"]
@@ -100,7 +100,7 @@ class TrackInfo(Part):
     channels: Count = 0
 
 
-class InputSpec(Part):
+class InputSpec(Part, frozen=True):
     """What a model wants to be sent: announced by the worker, passed on by the broker's News."""
 
     width: Side
@@ -118,7 +118,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
 # -- media link: producer ↔ sink -------------------------------------------------------------------------------------
 
 
-class Hello(Head, tag="hello", kw_only=True):
+class Hello(Head, tag="hello", frozen=True, kw_only=True):
     """Producer → sink, repeated until answered. Payload: the tracks' carriers, one after the other."""
 
     stream: Name
@@ -136,7 +136,7 @@ class Hello(Head, tag="hello", kw_only=True):
     omitted: list[Text] = []
 
 
-class Welcome(Head, tag="welcome", kw_only=True):
+class Welcome(Head, tag="welcome", frozen=True, kw_only=True):
     """Sink → producer: the epoch that the sink allocated."""
 
     stream: Name
@@ -148,14 +148,14 @@ class Welcome(Head, tag="welcome", kw_only=True):
     media: bool = True
 
 
-class Unknown(Head, tag="unknown", kw_only=True):
+class Unknown(Head, tag="unknown", frozen=True, kw_only=True):
     """Sink → producer: no such stream and epoch here; say Hello (again)."""
 
     stream: Name
     epoch: Count
 
 
-class Packet(Head, tag="packet", kw_only=True):
+class Packet(Head, tag="packet", frozen=True, kw_only=True):
     """Producer → sink: one compressed packet as it was demuxed. Payload: its bytes."""
 
     stream: Name
@@ -171,7 +171,7 @@ class Packet(Head, tag="packet", kw_only=True):
     discard: bool = False
 
 
-class Notice(Head, tag="notice", kw_only=True):
+class Notice(Head, tag="notice", frozen=True, kw_only=True):
     """Producer → sink: one decoded frame exists, and what was done with it."""
 
     stream: Name
@@ -189,7 +189,7 @@ class Notice(Head, tag="notice", kw_only=True):
     reason: Text = ""
 
 
-class End(Head, tag="end", kw_only=True):
+class End(Head, tag="end", frozen=True, kw_only=True):
     """Producer → sink: nothing follows. ``last`` is the last index announced, −1 for none."""
 
     stream: Name
@@ -201,7 +201,7 @@ class End(Head, tag="end", kw_only=True):
     repairs: dict[str, Count] = {}
 
 
-class Ack(Head, tag="ack", kw_only=True):
+class Ack(Head, tag="ack", frozen=True, kw_only=True):
     """Sink → producer: the whole state, repeated every 100 ms."""
 
     stream: Name
@@ -218,7 +218,7 @@ class Ack(Head, tag="ack", kw_only=True):
     durable: int = -1
 
 
-class Closed(Head, tag="closed", kw_only=True):
+class Closed(Head, tag="closed", frozen=True, kw_only=True):
     """Sink → producer: trailers are written, the ledger is final."""
 
     stream: Name
@@ -231,7 +231,7 @@ class Closed(Head, tag="closed", kw_only=True):
 # -- frames: producer → broker → worker → sink ------------------------------------------------------------------------
 
 
-class Frame(Head, tag="frame", kw_only=True):
+class Frame(Head, tag="frame", frozen=True, kw_only=True):
     """Producer → broker (and inside Work): a picture for the model. Payload: JPEG or raw I420 planes."""
 
     stream: Name
@@ -248,7 +248,7 @@ class Frame(Head, tag="frame", kw_only=True):
     budget: Seconds | None = None
 
 
-class News(Head, tag="news", kw_only=True):
+class News(Head, tag="news", frozen=True, kw_only=True):
     """Broker → producers (PUB), every 250 ms."""
 
     #: Random, new for each start of the broker.
@@ -261,7 +261,7 @@ class News(Head, tag="news", kw_only=True):
     workers: Count = 0
 
 
-class Ready(Head, tag="ready", kw_only=True):
+class Ready(Head, tag="ready", frozen=True, kw_only=True):
     """Worker → broker: here I am. Repeated until Work or Beat is answered."""
 
     worker: Name
@@ -271,7 +271,7 @@ class Ready(Head, tag="ready", kw_only=True):
     device: Text = ""
 
 
-class Beat(Head, tag="beat", kw_only=True):
+class Beat(Head, tag="beat", frozen=True, kw_only=True):
     """Worker → broker, every 250 ms and when room changes: absolute credit."""
 
     worker: Name
@@ -283,7 +283,7 @@ class Beat(Head, tag="beat", kw_only=True):
     draining: bool = False
 
 
-class Work(Head, tag="work", kw_only=True):
+class Work(Head, tag="work", frozen=True, kw_only=True):
     """Broker → worker: one leased frame. Payload: the frame's."""
 
     incarnation: Name
@@ -293,7 +293,7 @@ class Work(Head, tag="work", kw_only=True):
     attempt: Count = 0
 
 
-class Started(Head, tag="started", kw_only=True):
+class Started(Head, tag="started", frozen=True, kw_only=True):
     """Worker → broker: the batch with these leases goes into the model now."""
 
     worker: Name
@@ -301,7 +301,7 @@ class Started(Head, tag="started", kw_only=True):
     leases: Annotated[list[Count], msgspec.Meta(max_length=MAX_RANGES)]
 
 
-class Done(Head, tag="done", kw_only=True):
+class Done(Head, tag="done", frozen=True, kw_only=True):
     """Worker → broker: these leases are over. Sent after the Results."""
 
     worker: Name
@@ -314,13 +314,13 @@ class Done(Head, tag="done", kw_only=True):
     room: Count = 0
 
 
-class Who(Head, tag="who", kw_only=True):
+class Who(Head, tag="who", frozen=True, kw_only=True):
     """Broker → worker: your leases or your name mean nothing to me; say Ready."""
 
     incarnation: Name
 
 
-class Result(Head, tag="result", kw_only=True):
+class Result(Head, tag="result", frozen=True, kw_only=True):
     """Worker → sink."""
 
     stream: Name
@@ -334,7 +334,7 @@ class Result(Head, tag="result", kw_only=True):
     batch: Count = 1
 
 
-class GaveUp(Head, tag="gaveup", kw_only=True):
+class GaveUp(Head, tag="gaveup", frozen=True, kw_only=True):
     """Broker → sink: attempts are used up, or the payload was refused by the worker."""
 
     stream: Name
@@ -345,7 +345,7 @@ class GaveUp(Head, tag="gaveup", kw_only=True):
     detail: Text = ""
 
 
-class Expired(Head, tag="expired", kw_only=True):
+class Expired(Head, tag="expired", frozen=True, kw_only=True):
     """Broker → sink: not inferred, since its budget ran out or the queue was full (live only)."""
 
     stream: Name

@@ -1,4 +1,4 @@
-"""A part's word to whoever started it: JSON lines on a pipe. A reader that is slow loses lines, it never holds us up."""
+"""A part's word to whoever started it: JSON lines on a pipe. A slow reader loses lines, it never holds us up."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The only place with ZeroMQ (beside common/keys.py).
 
 Every send is non-blocking and says whether it was taken; every queue has a limit in messages and in bytes. Nothing
-here is to be trusted with a message that is not acknowledged by somebody: a PUSH to nobody swallows its high-water mark.
+here is to be trusted with a message that nobody acknowledges: a PUSH to nobody swallows its high-water mark.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Protocol
 
 import zmq
@@ -162,9 +161,7 @@ class Hub:
     def __enter__(self) -> Hub:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -205,12 +202,7 @@ class Poller:
 
     def wait(self, seconds: float) -> bool:
         """True where something can be read (wakers are cleared); False after ``seconds``."""
-        try:
-            ready = self._poller.poll(max(0, int(seconds * 1000 + 0.999)))
-        except zmq.ZMQError as error:  # a signal arrived in the middle
-            if error.errno == zmq.EINTR:
-                return False
-            raise
+        ready = self._poller.poll(max(0, int(seconds * 1000 + 0.999)))
         for waker in self._wakers:
             waker.clear()
         return bool(ready)
