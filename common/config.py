@@ -63,6 +63,8 @@ class Workers(Section, frozen=True, kw_only=True):
 
     model: str
     count: Positive = 1
+    #: Least score of a finding, for the built-in detectors; None: the model's own.
+    threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     device: str = "auto"
     batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
     #: How long a started batch waits for more frames, in seconds.

@@ -75,8 +75,6 @@ class VideoInfo(Part, frozen=True):
     time_base: Ratio
     #: Average frame rate, for rate control and progress only; ``None`` when unknown.
     rate: Ratio | None = None
-    #: Clockwise quarter turns, in degrees, that bring the picture upright.
-    rotation: Literal[0, 90, 180, 270] = 0
     #: Sample aspect ratio before rotation; ``None`` is square.
     sar: Ratio | None = None
     #: Numbers of ISO/IEC 23091-2, 2 = unspecified; range 1 = limited, 2 = full, 0 = unspecified.
@@ -92,7 +90,7 @@ class TrackInfo(Part, frozen=True):
     kind: Literal["video", "audio"]
     codec: Name
     #: Container that carries the codec parameters in the Hello payload.
-    carrier: Literal["nut", "matroska"]
+    carrier: Literal["nut", "matroska", "avi"]
     #: Length of this track's part of the Hello payload, in bytes; parts lie one after the other.
     size: Count
     time_base: Ratio
@@ -185,6 +183,8 @@ class Notice(Head, tag="notice", frozen=True, kw_only=True):
     #: Repaired pts for the output, in the video track's time base.
     out: int
     duration: int = 0
+    #: Clockwise degrees that bring the picture upright.
+    turn: Literal[0, 90, 180, 270] = 0
     fate: Fate
     reason: Text = ""
 

@@ -1,1 +1,1 @@
-
+"""Where annotated streams go: container files and JSON lines."""

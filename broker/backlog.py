@@ -1,0 +1,266 @@
+"""Frames that wait: a bounded queue for each stream, shared out by deficit round robin. No sockets, no clock.
+
+Within a stream, frames that came back from a worker go first, in index order; the others follow as they arrived.
+The caller sees to it that a stream has one epoch at a time, and so an index is unique within it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from broker.limits import Limits
+from common.messages import Frame
+
+
+class Place(Enum):
+    """Where an accepted frame is."""
+
+    QUEUED = "queued"
+    LEASED = "leased"
+    GONE = "gone"
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One accepted frame."""
+
+    frame: Frame
+    payload: bytes
+    #: When the budget is spent; infinite in lossless mode.
+    deadline: float = math.inf
+    #: Broken-off or failed attempts so far.
+    attempt: int = 0
+    place: Place = Place.GONE
+    #: Earlier leases of this frame, newest last (bounded by the dispatcher).
+    past: list[int] = field(default_factory=list)
+
+    @property
+    def live(self) -> bool:
+        return self.deadline != math.inf
+
+
+class _Lane:
+    """The waiting frames of one stream for one model."""
+
+    __slots__ = ("deficit", "fresh", "heap", "returned", "round")
+
+    def __init__(self, number: int) -> None:
+        self.fresh: OrderedDict[int, Item] = OrderedDict()
+        self.returned: dict[int, Item] = {}
+        #: Indexes in ``returned``, and some that have left it since.
+        self.heap: list[int] = []
+        #: Frames that the lane may still send in its present turn.
+        self.deficit = 0
+        #: The round of its next turn.
+        self.round = number
+
+    def first(self) -> Item:
+        while self.heap and self.heap[0] not in self.returned:
+            heapq.heappop(self.heap)
+        return self.returned[self.heap[0]] if self.heap else next(iter(self.fresh.values()))
+
+    def push_front(self, item: Item) -> None:
+        self.returned[item.frame.index] = item
+        heapq.heappush(self.heap, item.frame.index)
+
+    def remove(self, index: int) -> None:
+        if self.returned.pop(index, None) is None:
+            del self.fresh[index]
+        if not self.returned:
+            self.heap.clear()
+
+    def __bool__(self) -> bool:
+        return bool(self.fresh or self.returned)
+
+    def __iter__(self) -> Iterator[Item]:
+        return itertools.chain(self.returned.values(), self.fresh.values())
+
+
+#: The lanes of one model that have frames, the one whose turn it is first.
+_Ring = OrderedDict[str, _Lane]
+
+
+class _Stream:
+    __slots__ = ("bytes", "frames", "lanes")
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, _Lane] = {}
+        self.frames = 0
+        self.bytes = 0
+
+
+class Backlog:
+    """All queued frames. Each method leaves the items that it hands out with ``place`` GONE."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._streams: dict[str, _Stream] = {}
+        self._rings: dict[str, _Ring] = {}
+        self._round = 0
+        #: ``(deadline, tie break, item)`` of live frames, and of some that have left since.
+        self._deadlines: list[tuple[float, int, Item]] = []
+        self._ties = itertools.count()
+        self.frames = 0
+        self.bytes = 0
+
+    def offer(self, item: Item) -> tuple[bool, list[Item]]:
+        """Queue a new frame at the end → taken?, evicted.
+
+        Over a limit, a live frame pushes out the oldest live ones of its stream; a lossless one is not taken.
+        """
+        evicted = self._make_room(item) if item.live else []
+        if not self._fits(item.frame.stream, item):
+            return False, evicted
+        lane = self._insert(item)
+        lane.fresh[item.frame.index] = item
+        return True, evicted
+
+    def give_back(self, item: Item) -> list[Item]:
+        """Queue a frame that a worker had, at the front → evicted (live streams over their limit only).
+
+        A lossless stream may so exceed its limit by what was leased: an accepted frame is not dropped.
+        """
+        self._insert(item).push_front(item)
+        evicted = []
+        while item.live and not self._fits(item.frame.stream, None):
+            oldest = self._oldest(item.frame.stream)
+            if oldest is None or not oldest.live:
+                break
+            self.remove(oldest)
+            evicted.append(oldest)
+        return evicted
+
+    def take(self, models: Iterable[str]) -> Item | None:
+        """The next frame in turn whose model is one of ``models``."""
+        rings = [ring for model in models if (ring := self._rings.get(model))]
+        if not rings:
+            return None
+        # Among models, the lane whose round is lowest is next. Rounds that went by while nobody served a model
+        # do not count, or its streams would be owed a burst.
+        ring = rings[0] if len(rings) == 1 else min(rings, key=self._turn)
+        stream, lane = next(iter(ring.items()))
+        self._round = max(self._round, lane.round)
+        if lane.deficit < 1:
+            lane.deficit += self._limits.quantum
+        item = lane.first()
+        lane.deficit -= 1
+        self.remove(item)
+        if lane and lane.deficit < 1:
+            lane.round = self._round + 1
+            ring.move_to_end(stream)
+        return item
+
+    def _turn(self, ring: _Ring) -> int:
+        return max(next(iter(ring.values())).round, self._round)
+
+    def remove(self, item: Item) -> None:
+        """Take a queued frame out, wherever it stands."""
+        stream = self._streams[item.frame.stream]
+        lane = stream.lanes[item.frame.model]
+        lane.remove(item.frame.index)
+        stream.frames -= 1
+        stream.bytes -= len(item.payload)
+        self.frames -= 1
+        self.bytes -= len(item.payload)
+        item.place = Place.GONE
+        if not lane:
+            del stream.lanes[item.frame.model]
+            ring = self._rings[item.frame.model]
+            del ring[item.frame.stream]
+            if not ring:
+                del self._rings[item.frame.model]
+        if not stream.frames:
+            del self._streams[item.frame.stream]
+
+    def expire(self, now: float) -> list[Item]:
+        """Take out the frames whose budget is spent."""
+        expired = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            item = heapq.heappop(self._deadlines)[2]
+            if item.place is Place.QUEUED:
+                self.remove(item)
+                expired.append(item)
+        return expired
+
+    def models(self) -> set[str]:
+        """Models that frames wait for."""
+        return set(self._rings)
+
+    def check(self) -> None:
+        """Assert that all counts are the sums they claim to be."""
+        frames = size = 0
+        for name, stream in self._streams.items():
+            items = [item for lane in stream.lanes.values() for item in lane]
+            assert items, name
+            assert stream.frames == len(items)
+            assert stream.bytes == sum(len(item.payload) for item in items)
+            assert len({item.frame.index for item in items}) == len(items), f"{name}: a frame is queued twice"
+            assert all(item.place is Place.QUEUED and item.frame.stream == name for item in items)
+            if all(item.live for item in items):
+                assert stream.frames <= self._limits.queue_frames
+                assert stream.bytes <= self._limits.queue_bytes
+            for model, lane in stream.lanes.items():
+                assert self._rings[model][name] is lane
+                assert 0 <= lane.deficit <= self._limits.quantum
+                assert set(lane.returned) <= set(lane.heap)
+            frames += stream.frames
+            size += stream.bytes
+        assert (self.frames, self.bytes) == (frames, size)
+        assert sum(map(len, self._rings.values())) == sum(len(stream.lanes) for stream in self._streams.values())
+
+    def _insert(self, item: Item) -> _Lane:
+        name, model = item.frame.stream, item.frame.model
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = _Stream()
+        lane = stream.lanes.get(model)
+        if lane is None:
+            lane = stream.lanes[model] = _Lane(self._round + 1)
+            self._rings.setdefault(model, OrderedDict())[name] = lane
+        stream.frames += 1
+        stream.bytes += len(item.payload)
+        self.frames += 1
+        self.bytes += len(item.payload)
+        item.place = Place.QUEUED
+        if item.live:
+            heapq.heappush(self._deadlines, (item.deadline, next(self._ties), item))
+            if len(self._deadlines) > 2 * self.frames + 1024:
+                queued = {id(entry[2]): entry for entry in self._deadlines if entry[2].place is Place.QUEUED}
+                self._deadlines = list(queued.values())
+                heapq.heapify(self._deadlines)
+        return lane
+
+    def _fits(self, name: str, item: Item | None) -> bool:
+        stream = self._streams.get(name)
+        extra, size = (1, len(item.payload)) if item is not None else (0, 0)
+        frames, held = (stream.frames, stream.bytes) if stream is not None else (0, 0)
+        limits = self._limits
+        return (
+            frames + extra <= limits.queue_frames
+            and held + size <= limits.queue_bytes
+            and self.bytes + size <= limits.total_bytes
+        )
+
+    def _make_room(self, item: Item) -> list[Item]:
+        evicted: list[Item] = []
+        if len(item.payload) > self._limits.queue_bytes:
+            return evicted  # it never fits: evicting others would be in vain
+        while not self._fits(item.frame.stream, item):
+            oldest = self._oldest(item.frame.stream)
+            if oldest is None or not oldest.live:
+                break
+            self.remove(oldest)
+            evicted.append(oldest)
+        return evicted
+
+    def _oldest(self, name: str) -> Item | None:
+        stream = self._streams.get(name)
+        if stream is None:
+            return None
+        return min((lane.first() for lane in stream.lanes.values()), key=lambda item: item.frame.index)

@@ -1,0 +1,327 @@
+"""Which frame goes to which worker, and what becomes of it when that fails. No sockets, no clock.
+
+``handle(event, now)`` is the only way in; it returns what the shell has to do. Each accepted frame is queued once, or
+leased once, until it ends for one counted reason; ``check()`` proves it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from broker.actions import Action, Arrived, Event, Gone, Heard, Log, SendWho, SendWork, Tell, Unsent
+from broker.backlog import Backlog, Item, Place
+from broker.limits import Limits
+from broker.roster import Lease, Roster, Worker
+from common.messages import Beat, Done, Expired, Frame, GaveUp, News, Range, Ready, Started, Who, Work
+from common.wire import to_ranges
+
+#: Earlier leases remembered for one frame, to recognise a result that comes after all.
+PAST_LEASES = 8
+#: Most index ranges in one News, all streams together: 11 bytes each, of a header's 256 KiB.
+NEWS_RANGES = 16384
+#: How an accepted frame may end; the counter of each has the same name.
+ENDS = ("done", "gave_up", "expired", "no_sink", "superseded")
+
+
+@dataclass(slots=True)
+class _Stream:
+    epoch: int
+    seen: float
+    #: Index → frame, of this epoch, queued or leased.
+    items: dict[int, Item] = field(default_factory=dict)
+
+
+class Dispatcher:
+    """The state of the broker.
+
+    ``counts`` says how often each thing happened: ``accepted``, the ends of accepted frames (``ENDS``), frames that
+    were not accepted (``duplicate``, ``stale_epoch``, ``refused``, ``refused_live``, ``too_many_streams``), and
+    ``sent``, ``returned``, ``lost_on_the_way``, ``late_done``, ``unknown_lease``, ``worker_*``.
+    """
+
+    def __init__(self, incarnation: str, limits: Limits | None = None) -> None:
+        self.incarnation = incarnation
+        self.limits = limits or Limits()
+        self.counts: Counter[str] = Counter()
+        self._backlog = Backlog(self.limits)
+        self._roster = Roster(self.limits, incarnation)
+        self._streams: dict[str, _Stream] = {}
+        #: Earlier lease → its frame, while that is queued or leased again.
+        self._past: dict[int, Item] = {}
+        self._ticked: float | None = None
+        self._news = 0
+        self._out: list[Action] = []
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is queued or leased."""
+        return not (self._backlog.frames or self._roster.leases)
+
+    @property
+    def workers(self) -> int:
+        return len(self._roster.workers)
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Frames and payload bytes that wait."""
+        return self._backlog.frames, self._backlog.bytes
+
+    @property
+    def leased(self) -> int:
+        return len(self._roster.leases)
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take in one event → actions, in order."""
+        for item in self._backlog.expire(now):
+            self._expired(item, "expired")
+        if isinstance(event, Arrived):
+            self._on_frame(event.frame, event.payload, now)
+        elif isinstance(event, Heard):
+            self._on_worker(event, now)
+        elif isinstance(event, Gone):
+            if (worker := self._roster.at(event.route)) is not None:
+                self._lose(worker, "disconnected")
+        elif isinstance(event, Unsent):
+            self._on_unsent(event.lease)
+        else:
+            self._on_tick(now)
+        self._send(now)
+        out, self._out = self._out, []
+        return out
+
+    def news(self) -> News:
+        """What producers need to know, for publishing."""
+        self._news += 1
+        share = max(1, NEWS_RANGES // max(1, len(self._streams)))
+        held: dict[str, tuple[int, list[Range]]] = {
+            name: (stream.epoch, to_ranges(sorted(stream.items), min(share, 4096)))
+            for name, stream in self._streams.items()
+            if stream.items
+        }
+        return News(
+            incarnation=self.incarnation,
+            number=self._news,
+            held=held,
+            models=self._roster.models(),
+            workers=len(self._roster.workers),
+        )
+
+    # -- frames --------------------------------------------------------------------------------------------------
+
+    def _on_frame(self, frame: Frame, payload: bytes, now: float) -> None:
+        stream = self._streams.get(frame.stream)
+        if stream is None:
+            if len(self._streams) >= self.limits.streams:
+                self.counts["too_many_streams"] += 1
+                return
+            stream = self._streams[frame.stream] = _Stream(frame.epoch, now)
+        stream.seen = now
+        if frame.epoch < stream.epoch:
+            self.counts["stale_epoch"] += 1
+            return
+        if frame.epoch > stream.epoch:
+            for old in list(stream.items.values()):
+                self._end(old, "superseded")
+            stream.epoch = frame.epoch
+        if frame.index in stream.items:
+            self.counts["duplicate"] += 1
+            return
+        item = Item(frame, payload, math.inf if frame.budget is None else now + frame.budget)
+        taken, evicted = self._backlog.offer(item)
+        for old in evicted:
+            self._expired(old, "queue_full")
+        if taken:
+            self.counts["accepted"] += 1
+            stream.items[frame.index] = item
+        elif item.live:
+            self.counts["refused_live"] += 1
+            self._tell_expired(frame, "queue_full")
+        else:
+            self.counts["refused"] += 1  # its producer sees in the News that we do not have it
+
+    def _end(self, item: Item, end: str) -> None:
+        """The frame is over here. Where it is leased, the lease stays with the worker, for its credit."""
+        if item.place is Place.QUEUED:
+            self._backlog.remove(item)
+        item.place = Place.GONE
+        item.payload = b""
+        for number in item.past:
+            del self._past[number]
+        item.past.clear()
+        del self._streams[item.frame.stream].items[item.frame.index]
+        self.counts[end] += 1
+
+    def _expired(self, item: Item, reason: str) -> None:
+        self._end(item, "expired")
+        self._tell_expired(item.frame, reason)
+
+    def _tell_expired(self, frame: Frame, reason: str) -> None:
+        self._out.append(
+            Tell(frame.sink, Expired(stream=frame.stream, epoch=frame.epoch, index=frame.index, reason=reason))
+        )
+
+    def _give_up(self, item: Item, reason: str, detail: str) -> None:
+        frame = item.frame
+        self._end(item, "gave_up")
+        message = GaveUp(stream=frame.stream, epoch=frame.epoch, index=frame.index, reason=reason, detail=detail[:2000])
+        self._out.append(Tell(frame.sink, message))
+        self._out.append(Log(f"frame {frame.index} given up: {reason} {detail}".strip(), stream=frame.stream))
+
+    def _back(self, lease: Lease, attempted: bool, reason: str, detail: str = "") -> None:
+        """A lease ended without a result: queue its frame again, in front, or give it up for ``reason``."""
+        item = lease.item
+        if item.place is not Place.LEASED:
+            return  # superseded meanwhile
+        item.attempt += attempted
+        if item.attempt >= self.limits.max_attempts:
+            self._give_up(item, reason, detail)
+            return
+        item.past.append(lease.number)
+        self._past[lease.number] = item
+        if len(item.past) > PAST_LEASES:
+            del self._past[item.past.pop(0)]
+        self.counts["returned"] += 1
+        for old in self._backlog.give_back(item):
+            self._expired(old, "queue_full")
+
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    def _on_worker(self, event: Heard, now: float) -> None:
+        message = event.message
+        if isinstance(message, Beat):
+            self._on_word(event.route, self._roster.beat(event.route, message, now))
+        elif isinstance(message, Ready):
+            self._on_ready(event.route, message, now)
+        elif isinstance(message, Started):
+            self.counts["unknown_lease"] += self._roster.started(message, now)
+        else:
+            self._on_done(message, now)
+
+    def _on_ready(self, route: bytes, ready: Ready, now: float) -> None:
+        known = self._roster.at(route)
+        successor = known is None and ready.worker in self._roster.workers
+        lost = self._roster.ready(route, ready, now)
+        if lost is None:
+            self.counts["worker_refused"] += 1
+            self._out.append(Log("too many workers, this one is ignored", worker=ready.worker, warning=True))
+            return
+        if successor:
+            self.counts["worker_restarted"] += 1
+        if known is None:
+            self.counts["worker_ready"] += 1
+            self._out.append(Log(f"worker ready for {', '.join(ready.models)} on {ready.device}", ready.worker))
+        self._on_word(route, lost)
+
+    def _on_word(self, route: bytes, lost: list[Lease] | None) -> None:
+        if lost is None:
+            self._out.append(SendWho(route, Who(incarnation=self.incarnation)))
+            return
+        self.counts["lost_on_the_way"] += len(lost)
+        self._all_back(lost, "the worker no longer has it")
+
+    def _on_done(self, done: Done, now: float) -> None:
+        leases = self._roster.done(done, now)
+        if len(leases) < len(done.leases):
+            self._on_late(done, {lease.number for lease in leases})
+        for lease in leases:
+            if lease.item.place is not Place.LEASED:
+                continue  # superseded meanwhile
+            if done.outcome == "ok":
+                self._end(lease.item, "done")
+            elif done.outcome == "failed":
+                self._back(lease, True, "model_error", done.reason)
+            elif done.outcome == "refused":
+                self._give_up(lease.item, "bad_payload", done.reason)
+            else:
+                self._end(lease.item, "no_sink")
+
+    def _on_late(self, done: Done, current: set[int]) -> None:
+        """Leases that the worker no longer had: a frame that waits again has its result after all."""
+        for number in done.leases:
+            if number in current:
+                continue
+            item = self._past.get(number) if done.incarnation == self.incarnation else None
+            self.counts["unknown_lease" if item is None else "late_done"] += 1
+            if item is not None and done.outcome == "ok" and item.place is Place.QUEUED:
+                self._end(item, "done")
+
+    def _on_unsent(self, number: int) -> None:
+        lease = self._roster.leases.get(number)
+        if lease is not None:
+            self.counts["unsent"] += 1
+            self._roster.unsent(lease)
+            self._back(lease, False, "poison")
+
+    def _lose(self, worker: Worker, why: str) -> None:
+        self.counts[f"worker_{why}"] += 1
+        self._out.append(Log(f"worker {why} with {len(worker.leases)} leases", worker.name, warning=True))
+        self._all_back(self._roster.remove(worker), f"worker {worker.name} {why}")
+
+    def _all_back(self, leases: Iterable[Lease], detail: str) -> None:
+        for lease in leases:
+            self._back(lease, lease.started is not None, "poison", detail)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def _on_tick(self, now: float) -> None:
+        paused = self._ticked is not None and now - self._ticked > self.limits.heartbeat_timeout / 2
+        self._ticked = now
+        if paused:
+            self.counts["paused"] += 1  # we were held up: what workers said meanwhile is perhaps still unread
+            return
+        for worker in self._roster.silent(now):
+            self._lose(worker, "silent")
+        for worker in self._roster.hung(now):
+            self.counts["worker_hung"] += 1
+            self._out.append(Log(f"worker hangs with {len(worker.leases)} leases", worker.name, warning=True))
+            self._all_back(self._roster.strip(worker), f"worker {worker.name} hung")
+        for name in [n for n, s in self._streams.items() if self._is_over(s, now)]:
+            del self._streams[name]
+
+    def _is_over(self, stream: _Stream, now: float) -> bool:
+        return not stream.items and now - stream.seen > self.limits.forget_stream
+
+    def _send(self, now: float) -> None:
+        """Give waiting frames to workers with credit, the least busy first."""
+        candidates = list(self._roster.hungry.values()) if self._backlog.frames else []
+        while candidates and self._backlog.frames:
+            worker = min(candidates, key=_load)
+            item = self._backlog.take(worker.models)
+            if item is None:
+                candidates.remove(worker)
+                continue
+            item.place = Place.LEASED
+            lease = self._roster.lease(worker, item, now)
+            if worker.name not in self._roster.hungry:
+                candidates.remove(worker)
+            self.counts["sent"] += 1
+            work = Work(incarnation=self.incarnation, lease=lease.number, frame=item.frame, attempt=item.attempt)
+            self._out.append(SendWork(worker.route, work, item.payload))
+
+    def check(self) -> None:
+        """Assert that each accepted frame is in one place and that all counts add up."""
+        self._backlog.check()
+        self._roster.check()
+        items = [item for stream in self._streams.values() for item in stream.items.values()]
+        queued = [item for item in items if item.place is Place.QUEUED]
+        leased = [item for item in items if item.place is Place.LEASED]
+        assert len(queued) + len(leased) == len(items)
+        assert len(queued) == self._backlog.frames
+        held = [lease.item for lease in self._roster.leases.values() if lease.item.place is not Place.GONE]
+        assert len(held) == len(leased)
+        assert {id(item) for item in held} == {id(item) for item in leased}, "a frame is leased twice"
+        for name, stream in self._streams.items():
+            for index, item in stream.items.items():
+                assert (item.frame.stream, item.frame.epoch, item.frame.index) == (name, stream.epoch, index)
+                assert item.attempt < self.limits.max_attempts
+                assert len(item.past) <= PAST_LEASES
+        assert self._past == {number: item for item in items for number in item.past}
+        assert self.counts["accepted"] == len(items) + sum(self.counts[end] for end in ENDS)
+        assert not self._out
+
+
+def _load(worker: Worker) -> int:
+    return len(worker.leases)

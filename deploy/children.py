@@ -1,0 +1,156 @@
+"""Child processes: started, heard (status lines and logs), stopped, never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.lifecycle import FOLDER_ENV, PARENT_ENV
+
+#: Longest line that is kept of a child, in bytes; the rest of a longer one is dropped.
+MAX_LINE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One line of a child: ``record`` is a status event or a log record."""
+
+    child: str
+    kind: str  # "status" or "log"
+    record: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Child:
+    """A running part."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    pipes: dict[int, bytearray] = field(default_factory=dict)
+    status_fd: int = -1
+    #: The last record that was marked fatal, or else the last error.
+    last_error: str = ""
+    last_exit: int | None = None
+
+
+class Children:
+    """All child processes of one run."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._selector = selectors.DefaultSelector()
+        self.alive: dict[str, Child] = {}
+
+    def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
+        """Start ``python -m module arguments`` under ``name``."""
+        reader, writer = os.pipe()
+        environment = os.environ | {PARENT_ENV: str(os.getpid()), FOLDER_ENV: self._folder, "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, "--status-fd", str(writer)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(writer,),
+            env=environment,
+        )
+        os.close(writer)
+        assert process.stdout is not None
+        child = Child(name, process, status_fd=reader)
+        for fd in (reader, process.stdout.fileno()):
+            os.set_blocking(fd, False)
+            child.pipes[fd] = bytearray()
+            self._selector.register(fd, selectors.EVENT_READ, child)
+        self.alive[name] = child
+        return child
+
+    def listen(self, seconds: float) -> Iterator[Said]:
+        """What the children say within ``seconds``; returns as soon as some of it is there."""
+        for key, _ in self._selector.select(seconds):
+            yield from self._read(key.data, key.fd)
+
+    def exits(self) -> list[tuple[Child, int]]:
+        """Children that have ended since the last call, with their exit codes (negative: a signal)."""
+        ended = [(child, code) for child in self.alive.values() if (code := child.process.poll()) is not None]
+        for child, code in ended:
+            child.last_exit = code
+            del self.alive[child.name]
+        return ended
+
+    def rest(self, child: Child) -> list[Said]:
+        """What an ended child said last. Closes its pipes."""
+        said = [one for fd in list(child.pipes) for one in self._read(child, fd)]
+        for fd in list(child.pipes):
+            self._close(child, fd)
+        return said
+
+    def signal(self, name: str, number: int = signal.SIGTERM) -> None:
+        child = self.alive.get(name)
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                child.process.send_signal(number)
+
+    def stop(self, names: Sequence[str], seconds: float) -> list[Said]:
+        """SIGTERM, and after ``seconds`` SIGKILL, for those of ``names`` that run. Returns what they said."""
+        said: list[Said] = []
+        for name in names:
+            self.signal(name)
+        deadline = time.monotonic() + seconds
+        while any(name in self.alive for name in names):
+            said.extend(self.listen(0.05))
+            for child, _ in self.exits():
+                said.extend(self.rest(child))
+            if time.monotonic() > deadline:
+                for name in names:
+                    self.signal(name, signal.SIGKILL)
+                deadline = float("inf")
+        return said
+
+    def _read(self, child: Child, fd: int) -> Iterator[Said]:
+        buffer = child.pipes.get(fd)
+        if buffer is None:
+            return
+        try:
+            while data := os.read(fd, 65536):
+                buffer += data
+                while (at := buffer.find(b"\n")) >= 0:
+                    line, buffer[: at + 1] = bytes(buffer[:at]), b""
+                    yield self._said(child, fd, line)
+                if len(buffer) > MAX_LINE:
+                    buffer.clear()
+            self._close(child, fd)
+        except BlockingIOError:
+            return
+
+    def _said(self, child: Child, fd: int, line: bytes) -> Said:
+        text = line.decode(errors="replace")
+        try:
+            record = json.loads(text)
+        except ValueError:
+            record = None
+        if fd == child.status_fd and isinstance(record, dict):
+            return Said(child.name, "status", record)
+        if not isinstance(record, dict) or "message" not in record:  # a model's print, an interpreter's traceback
+            record = {"level": "print", "message": text}
+            if text.strip():
+                child.last_error = child.last_error or text.strip()
+        elif record.get("fatal") or record.get("level") == "error":
+            child.last_error = record["message"]
+        return Said(child.name, "log", record)
+
+    def _close(self, child: Child, fd: int) -> None:
+        if child.pipes.pop(fd, None) is None:
+            return
+        self._selector.unregister(fd)
+        if fd == child.status_fd:
+            os.close(fd)
+        elif child.process.stdout is not None:
+            child.process.stdout.close()

@@ -1,0 +1,169 @@
+"""The ``headrace`` command. One function a verb; what a verb does lies in a module of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from common.errors import Exit, HeadraceError, UsageError
+from common.log import mask
+from deploy import spec
+from deploy.display import RunDisplay
+from deploy.run import Run
+
+app = typer.Typer(
+    name="headrace",
+    help="Live video inference on a fleet of workers: one stream in, the annotated stream out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RUN_EXAMPLES = """Examples:
+
+  headrace run street.mp4 -o annotated.mp4 --model objects
+
+  headrace run talk.mkv -o talk.out.mkv -o talk.jsonl --model face --every 3
+
+  headrace run rtsp://camera/stream -o cam.ts -o cam.jsonl --workers 2 --latency 300ms
+
+  headrace run clip.mp4 -o out.mp4 --model examples.brightness:Brightness
+
+Exit codes: 0 done, 1 some frames failed or were lost, 2 usage, 3 source, 4 output, 5 model, 6 a part of the fleet,
+130 interrupted.
+"""
+
+
+@app.command(epilog=RUN_EXAMPLES)
+def run(
+    source: Annotated[str, typer.Argument(help="file, stream address or device", show_default=False)],
+    output: Annotated[
+        list[str],
+        typer.Option("-o", "--output", help=".mp4, .mkv, .ts or .jsonl; may be given several times"),
+    ],
+    model: Annotated[str, typer.Option(help="see: headrace models")] = "face",
+    threshold: Annotated[float | None, typer.Option(help="least score of a finding (face, objects)")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="worker processes")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="most frames in one batch")] = 16,
+    wait: Annotated[str, typer.Option(help="longest wait for a batch to fill")] = "10ms",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
+    every: Annotated[int, typer.Option(min=1, help="infer every N-th frame")] = 1,
+    fps: Annotated[float | None, typer.Option(min=0.001, help="infer at most so many frames a second")] = None,
+    live: Annotated[bool, typer.Option("--live", help="never wait: skip inference when workers are busy")] = False,
+    lossless: Annotated[bool, typer.Option("--lossless", help="infer every sampled frame, wait for workers")] = False,
+    latency: Annotated[str, typer.Option(help="live: longest wait for a frame's result")] = "500ms",
+    carry: Annotated[str, typer.Option(help="how long boxes are shown on frames that were not inferred")] = "1s",
+    send_size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT sent to the model, for small things; default: its input size")
+    ] = None,
+    codec: Annotated[str, typer.Option(help="how pictures travel to workers: jpeg or i420 (raw)")] = "jpeg",
+    encoder: Annotated[str, typer.Option(help="auto, x264 or nvenc")] = "auto",
+    preset: Annotated[str, typer.Option(help="x264 preset")] = "veryfast",
+    crf: Annotated[float, typer.Option(min=0, max=51, help="x264 quality: lower is better")] = 23.0,
+    name: Annotated[str | None, typer.Option(help="the stream's name in logs and JSON lines")] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show the parts' logs")] = False,
+) -> None:
+    """Annotate SOURCE with a model's findings and write it to every OUTPUT, in order and with its sound in sync."""
+    if live and lossless:
+        raise UsageError("--live and --lossless exclude each other")
+    _choice("--codec", codec, ("jpeg", "i420"))
+    _choice("--encoder", encoder, ("auto", "x264", "nvenc"))
+    if threshold is not None and not 0 < threshold < 1:
+        raise UsageError("--threshold must lie between 0 and 1")
+    options = spec.RunOptions(
+        source=source,
+        outputs=output,
+        model=model,
+        threshold=threshold,
+        workers=workers,
+        batch=batch,
+        wait=spec.seconds(wait),
+        device=device,
+        every=every,
+        fps=fps,
+        mode="live" if live else "lossless" if lossless else None,
+        latency=spec.seconds(latency),
+        carry=spec.seconds(carry),
+        send_size=spec.picture_size(send_size) if send_size else None,
+        codec=codec,  # type: ignore[arg-type]
+        encoder=encoder,  # type: ignore[arg-type]
+        preset=preset,
+        crf=crf,
+        name=name,
+    )
+    raise typer.Exit(int(perform(options, verbose)))
+
+
+def perform(options: spec.RunOptions, verbose: bool = False) -> Exit:
+    """Run and show. Raises HeadraceError."""
+    display = RunDisplay(verbose)
+    job = Run(options, display)
+    try:
+        code = job()
+    finally:
+        display.close()
+        if job.result is not None:
+            display.ledger(job.result)
+    return code
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False) -> None:
+    """List the models that can be named with --model."""
+    done = subprocess.run([sys.executable, "-m", "workers", "--models"], capture_output=True, text=True, check=True)
+    entries: list[dict[str, Any]] = json.loads(done.stdout)
+    if as_json:
+        print(json.dumps(entries, indent=2))
+        return
+    table = Table(box=None)
+    for heading in ("model", "what it finds", "input", "licence"):
+        table.add_column(heading)
+    for entry in entries:
+        table.add_row(entry["name"], entry["what"], entry["size"], entry["licence"])
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="where the clip and the annotated video go")] = Path("demo"),
+    model: Annotated[str, typer.Option(help="see: headrace models")] = "face",
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show the parts' logs")] = False,
+) -> None:
+    """Fetch a short clip with two faces and speech, annotate it, and say where the video is."""
+    from deploy.demo import clip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    source = clip(folder)
+    target = folder / "annotated.mp4"
+    options = spec.RunOptions(source=str(source), outputs=[str(target), str(target.with_suffix(".jsonl"))], model=model)
+    code = perform(options, verbose)
+    if code is Exit.OK:
+        print(f"the annotated video, with sound: {target.resolve()}")
+    raise typer.Exit(int(code))
+
+
+def _choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{option} {value!r} is unknown: choose {', '.join(allowed[:-1])} or {allowed[-1]}")
+
+
+def main() -> None:
+    """Entry point: errors of the user's become one line and an exit code."""
+    try:
+        app()
+    except HeadraceError as error:
+        print(f"headrace: {mask(str(error))}", file=sys.stderr)
+        sys.exit(int(error.exit_code))
+
+
+if __name__ == "__main__":
+    main()

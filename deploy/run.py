@@ -1,0 +1,180 @@
+"""``headrace run``: broker, sink, workers and a producer as children over ipc in a private folder, to one stream's end.
+
+Dead workers and a dead broker are started again; the ends repair what was under way. Whatever happens, no process and
+no file of ours is left: children follow their parent into death and the last one removes the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from common import config
+from common.errors import Exit, HeadraceError, LinkError, ModelError, OutputError, UsageError
+from common.lifecycle import FOLDER_MARK
+from deploy.children import Child, Children, Said
+from deploy.spec import RunOptions, build
+
+#: A part that was told to stop gets this long, in seconds, before it is killed.
+STOP_S = 8.0
+#: First pause before a dead part is started again, in seconds; doubled each time up to the maximum.
+RESTART_S, RESTART_MAX_S = 0.2, 5.0
+#: A part that dies so often without having worked in between ends the run.
+MAX_DEATHS = 5
+
+
+class Display(Protocol):
+    """What shows the run to a person."""
+
+    def said(self, said: Said) -> None: ...
+    def note(self, text: str) -> None: ...
+    def tick(self) -> None: ...
+
+
+class Run:
+    """One run of the fleet. ``result`` is the ledger entry that the sink closed with."""
+
+    def __init__(self, options: RunOptions, display: Display) -> None:
+        self._options, self._display = options, display
+        self._interrupts = 0
+        self._deaths: dict[str, int] = {}
+        self._restart: dict[str, float] = {}
+        self._ready = False
+        self.result: dict[str, Any] | None = None
+
+    def __call__(self) -> Exit:
+        """Run to the end. Raises HeadraceError with the first cause."""
+        check_model(self._options.model)
+        folder = _private_folder()
+        self._children = Children(folder)
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            fleet = build(self._options, Path(folder))
+            self._file = str(Path(folder) / "fleet.json")
+            Path(self._file).write_bytes(config.dump(fleet))
+            self._stream = fleet.streams[0].name
+            for name in self._parts(fleet):
+                self._start(name)
+            return self._watch()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            self._hear(self._children.stop(list(self._children.alive), STOP_S))
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @staticmethod
+    def _parts(fleet: config.Fleet) -> list[str]:
+        # The slowest to start first: torch takes seconds to import.
+        return [*(f"worker-{number}" for number in range(1, fleet.workers.count + 1)), "broker", "sink", "producer"]
+
+    def _start(self, name: str) -> None:
+        arguments = ["-c", self._file]
+        if name.startswith("worker"):
+            self._children.start(name, "workers", [*arguments, "--name", name])
+        elif name == "producer":
+            self._children.start(name, "producer", [*arguments, "--stream", self._stream])
+        else:
+            self._children.start(name, name, arguments)
+
+    def _watch(self) -> Exit:
+        told = 0
+        while True:
+            self._hear(self._children.listen(0.1))
+            self._display.tick()
+            if self._interrupts > told:
+                told = self._interrupts
+                if told > 1:
+                    for name in list(self._children.alive):
+                        self._children.signal(name, signal.SIGKILL)
+                    return Exit.INTERRUPTED
+                self._display.note("stopping: what is under way is finished first (again: stop at once)")
+                self._children.signal("producer")
+            for child, code in self._children.exits():
+                self._hear(self._children.rest(child))
+                if child.name == "producer":
+                    return self._verdict(child, code)
+                self._bury(child, code)
+            for name, at in list(self._restart.items()):
+                if time.monotonic() >= at:
+                    del self._restart[name]
+                    self._start(name)
+
+    def _bury(self, child: Child, code: int) -> None:
+        """A part other than the producer has ended before its time."""
+        why = child.last_error or (f"killed by signal {-code}" if code < 0 else f"exit code {code}")
+        if child.name == "sink":
+            raise (OutputError if code == Exit.OUTPUT else LinkError)(f"the sink ended: {why}")
+        if code == Exit.MODEL:
+            raise ModelError(why)
+        if code == Exit.USAGE:
+            raise UsageError(why)
+        self._deaths[child.name] = deaths = self._deaths.get(child.name, 0) + 1
+        if deaths > MAX_DEATHS:
+            kind = LinkError if child.name == "broker" else ModelError
+            raise kind(f"{child.name} died {deaths} times, the last time: {why}")
+        pause = min(RESTART_S * 2 ** (deaths - 1), RESTART_MAX_S)
+        self._restart[child.name] = time.monotonic() + pause
+        self._display.note(f"{child.name} died ({why}); it is started again")
+
+    def _verdict(self, child: Child, code: int) -> Exit:
+        # The sink says "closed" to us and to the producer at the same time; the producer may be the first to act.
+        deadline = time.monotonic() + 2.0
+        while self.result is None and code == 0 and time.monotonic() < deadline and "sink" in self._children.alive:
+            self._hear(self._children.listen(0.1))
+        rest = [name for name in self._children.alive if name != "sink"]
+        self._hear(self._children.stop([*rest, "sink"], STOP_S))
+        error = (self.result or {}).get("error")
+        if error:
+            raise OutputError(error)
+        if code not in (Exit.OK, Exit.INCOMPLETE):
+            raise _error_of(code, child.last_error or f"the producer ended with code {code}")
+        if self._interrupts:
+            return Exit.INTERRUPTED
+        if code == Exit.INCOMPLETE or self.result is None:
+            return Exit.INCOMPLETE
+        states = self.result["states"]
+        return Exit.INCOMPLETE if states.get("failed") or states.get("lost") else Exit.OK
+
+    def _hear(self, said: Iterable[Said]) -> None:
+        for one in said:
+            if one.kind == "status" and one.record.get("event") == "closed":
+                self.result = one.record
+            if one.kind == "status" and one.record.get("event") == "ready":
+                self._deaths[one.child] = 0
+            self._display.said(one)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._interrupts += 1
+
+
+def check_model(spec: str) -> None:
+    """Ask the workers' own check (it imports no torch). Raises ModelError."""
+    done = subprocess.run(
+        [sys.executable, "-m", "workers", "--check", spec], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise ModelError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"unknown model {spec!r}")
+
+
+def _private_folder() -> str:
+    """A folder of mode 0700 for sockets and the configuration."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    folder = tempfile.mkdtemp(prefix="headrace-", dir=base if base and os.access(base, os.W_OK) else None)
+    (Path(folder) / FOLDER_MARK).touch()
+    return folder
+
+
+def _error_of(code: int, message: str) -> HeadraceError:
+    for kind in HeadraceError.__subclasses__():
+        if int(kind.exit_code) == code:
+            return kind(message)
+    return LinkError(message)

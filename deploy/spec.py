@@ -1,0 +1,152 @@
+"""What the user typed, checked and turned into a fleet's configuration. No process is started here."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from common import config
+from common.errors import OutputError, UsageError
+
+#: Ending → kind of output.
+KINDS: dict[str, Literal["mp4", "mkv", "ts", "jsonl"]] = {
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "mkv", ".ts": "ts", ".jsonl": "jsonl", ".ndjson": "jsonl",
+}  # fmt: skip
+#: Schemes and places that are live by nature.
+LIVE = re.compile(r"^(?:[a-z][a-z0-9+.-]*://|/dev/)", re.IGNORECASE)
+#: x264's presets.
+PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+)  # fmt: skip
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(us|ms|s|m|h)?$")
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"^(\d+)[x×](\d+)$")
+
+
+def seconds(text: str) -> float:
+    """``10ms``, ``0.5s``, ``2m``, or plain seconds. Raises UsageError."""
+    found = _DURATION.match(text.strip().lower())
+    if not found:
+        raise UsageError(f"{text!r} is not a duration: write 10ms, 0.5s or 2m")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def picture_size(text: str) -> tuple[int, int]:
+    """``1280x720``. Raises UsageError."""
+    found = _SIZE.match(text.strip().lower())
+    if not found or not (16 <= int(found[1]) <= 16384 and 16 <= int(found[2]) <= 16384):
+        raise UsageError(f"{text!r} is not a picture size: write WIDTHxHEIGHT, such as 1280x720")
+    return int(found[1]), int(found[2])
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The arguments of ``headrace run``."""
+
+    source: str
+    outputs: list[str]
+    model: str = "face"
+    threshold: float | None = None
+    workers: int = 1
+    batch: int = 16
+    wait: float = 0.01
+    device: str = "auto"
+    every: int = 1
+    fps: float | None = None
+    mode: Literal["lossless", "live"] | None = None
+    latency: float = 0.5
+    carry: float = 1.0
+    send_size: tuple[int, int] | None = None
+    codec: Literal["jpeg", "i420"] = "jpeg"
+    encoder: Literal["auto", "x264", "nvenc"] = "auto"
+    preset: str = "veryfast"
+    crf: float = 23.0
+    name: str | None = field(default=None)
+
+
+def build(options: RunOptions, folder: Path) -> config.Fleet:
+    """The fleet's configuration, with ipc sockets in ``folder``. Raises UsageError, OutputError."""
+    outputs = [_output(text, options.source) for text in options.outputs]
+    if len({os.path.abspath(output.path) for output in outputs}) < len(outputs):
+        raise UsageError("the same output is named twice")
+    if options.preset not in PRESETS:
+        raise UsageError(f"unknown preset {options.preset!r}: choose one of {', '.join(PRESETS)}")
+    mode = options.mode or ("live" if LIVE.match(options.source) else "lossless")
+    raw = {
+        "broker": {name: f"ipc://{folder}/{name}" for name in ("frames", "workers", "news")},
+        "sink": {name: f"ipc://{folder}/{name}" for name in ("media", "results")},
+        "workers": {
+            "model": options.model,
+            "count": options.workers,
+            "threshold": options.threshold,
+            "device": options.device,
+            "batch": options.batch,
+            "wait": options.wait,
+        },
+        "streams": [
+            {
+                "name": options.name or stream_name(options.source),
+                "source": options.source,
+                "outputs": [msgspec.to_builtins(output) for output in outputs],
+                "model": options.model,
+                "mode": mode,
+                "latency": options.latency,
+                "every": options.every,
+                "fps": options.fps,
+                "send_size": options.send_size,
+                "codec": options.codec,
+                # Two batches for each worker, and as much again on the way.
+                "in_flight": max(8, 4 * options.batch * options.workers),
+                "window": max(256, 8 * options.batch * options.workers * options.every),
+                "carry": max(options.carry, 2.0 / options.fps if options.fps else 0.0),
+                "ledger": str(ledger_path(Path(outputs[0].path))),
+                "encoding": {"encoder": options.encoder, "preset": options.preset, "crf": options.crf},
+            }
+        ],
+    }
+    try:
+        return msgspec.convert(raw, config.Fleet)
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error)) from None
+
+
+def ledger_path(output: Path) -> Path:
+    """``a.mp4`` → ``a.ledger.json``."""
+    return output.with_suffix(".ledger.json")
+
+
+def stream_name(source: str) -> str:
+    """A short name for logs and lines: the file's stem, or the last part of the address."""
+    bare = re.sub(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/@]*@)?", "", source).split("?")[0]
+    name = Path(bare.rstrip("/")).stem or "stream"
+    return re.sub(r"[^\w.-]+", "-", name)[:64] or "stream"
+
+
+def _output(text: str, source: str) -> config.Output:
+    path = Path(text)
+    if "://" in text:
+        raise UsageError(f"{text}: only files can be written so far (.mp4, .mkv, .ts, .jsonl)")
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise UsageError(f"{text}: the ending says nothing known; use one of {', '.join(sorted(KINDS))}")
+    if "://" not in source and path.exists() and Path(source).exists() and path.samefile(source):
+        raise UsageError(f"{text} is the source itself: name another output")
+    _check_writable(path)
+    return config.Output(path=str(path), kind=kind)
+
+
+def _check_writable(path: Path) -> None:
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {folder}")
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise OutputError(f"cannot write {path}: permission denied")
+    if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: permission denied in {folder}")

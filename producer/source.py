@@ -1,0 +1,217 @@
+"""The source: opened with deadlines, its tracks chosen, demuxed by a thread into a bounded queue.
+
+PyAV's errors become SourceError here and nowhere else. Nothing is decoded in this file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from common.errors import SourceError
+from common.log import mask
+from common.media import Track
+
+#: Deadlines for opening and for one read of a network source, in seconds.
+OPEN_S, READ_S = 10.0, 15.0
+#: The demuxer runs ahead by at most so many packets and bytes.
+AHEAD_PACKETS, AHEAD_BYTES = 128, 32 * 2**20
+#: A file whose header promises more frames than came, by more than this share, was cut off.
+MISSING_SHARE = 0.02
+
+NETWORK = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "rtp", "tcp", "srt", "hls", "tls")
+
+
+def is_live(address: str) -> bool:
+    """Whether a source is taken as live unless the user says otherwise: the network and devices are."""
+    scheme = address.partition("://")[0].lower() if "://" in address else ""
+    return scheme in NETWORK or address.startswith("/dev/")
+
+
+@dataclass(frozen=True, slots=True)
+class Demuxed:
+    """One packet of a chosen track; ``packet.size`` 0 is the end of that track."""
+
+    track: int
+    packet: av.Packet
+
+
+class Source:
+    """An open source: its chosen tracks (video first) and a queue of packets.
+
+    ``notify`` is called from the demuxing thread when something may be taken.
+    """
+
+    def __init__(self, address: str, sound: str = "all", notify: Callable[[], None] = lambda: None) -> None:
+        self.address = address
+        self.live = is_live(address)
+        self._container = _open(address, self.live)
+        self.video = _choose_video(self._container, address)
+        self.audio: list[AudioStream] = list(self._container.streams.audio)
+        if sound != "all":
+            self.audio = self.audio[:1] if sound == "first" else []
+        self.omitted = _omitted(self._container, self.tracks)
+        self._notify = notify
+        self._queue: deque[Demuxed] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._stopped = self.ended = False
+        self.error: SourceError | None = None
+        self._thread = threading.Thread(target=self._demux, name="demux", daemon=True)
+
+    @property
+    def tracks(self) -> list[Track]:
+        return [self.video, *self.audio]
+
+    @property
+    def start_time(self) -> Fraction | None:
+        """The container's first time, in seconds."""
+        start = self._container.start_time
+        return None if start is None else Fraction(start, av.time_base)
+
+    @property
+    def rate(self) -> Fraction | None:
+        rate = self.video.average_rate or self.video.guessed_rate or self.video.base_rate
+        return Fraction(rate) if rate and rate > 0 else None
+
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames the header promises, for the progress bar."""
+        if self.video.frames:
+            return self.video.frames
+        if self._container.duration and self.rate:
+            return round(self._container.duration / av.time_base * self.rate) or None
+        return None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def take(self) -> Demuxed | None:
+        """The next packet, or None where none waits (look at ``ended`` and ``error``)."""
+        with self._changed:
+            if not self._queue:
+                return None
+            one = self._queue.popleft()
+            self._bytes -= one.packet.size
+            self._changed.notify()
+        return one
+
+    @property
+    def drained(self) -> bool:
+        """Nothing waits and nothing will come."""
+        with self._changed:
+            return self.ended and not self._queue
+
+    def stop(self) -> None:
+        """Take nothing more from the source. What waits is thrown away."""
+        with self._changed:
+            self._stopped = True
+            self._queue.clear()
+            self._bytes = 0
+            self._changed.notify()
+
+    def _demux(self) -> None:
+        numbers = {track.index: number for number, track in enumerate(self.tracks)}
+        try:
+            for packet in self._container.demux(self.tracks):
+                if not self._put(Demuxed(numbers[packet.stream_index], packet)):
+                    break
+        except av.FFmpegError as error:
+            self.error = SourceError(f"{mask(self.address)} broke off: {error.strerror or error}")
+        except Exception as error:  # noqa: BLE001  the thread must never die silently
+            self.error = SourceError(f"{mask(self.address)} cannot be read on: {type(error).__name__}: {error}")
+        with self._changed:
+            self.ended = True
+        self._notify()
+
+    def _put(self, one: Demuxed) -> bool:
+        with self._changed:
+            while not self._stopped and (len(self._queue) >= AHEAD_PACKETS or self._bytes >= AHEAD_BYTES):
+                self._changed.wait()
+            if self._stopped:
+                return False
+            self._queue.append(one)
+            self._bytes += one.packet.size
+        self._notify()
+        return True
+
+
+def cut_short(source: Source, frames: int) -> str | None:
+    """What to say of a file that ended before its header says, else None."""
+    promised = source.video.frames
+    if source.live or not promised or frames >= promised * (1 - MISSING_SHARE):
+        return None
+    return f"{mask(source.address)} is cut off: its header promises {promised} frames, {frames} could be read"
+
+
+def _open(address: str, live: bool) -> InputContainer:
+    shown = mask(address)
+    if "://" not in address:
+        _look_at_file(Path(address))
+    options: dict[str, str] = {}
+    if address.startswith(("rtsp://", "rtsps://")):
+        options = {"rtsp_transport": "tcp", "timeout": str(int(READ_S * 1e6))}
+    if live:
+        options |= {"fflags": "nobuffer"}
+    try:
+        return av.open(address, timeout=(OPEN_S, READ_S) if live else None, options=options)
+    except av.InvalidDataError:
+        if live:
+            raise SourceError(f"{shown} sends nothing that can be read as video: check the address") from None
+        hint = "it is not a video, or it was cut off before its index was written"
+        raise SourceError(f"{shown} cannot be read as a video: {hint}") from None
+    except (av.FFmpegError, ValueError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SourceError(f"{shown} cannot be opened: {reason}; check the address and that the server runs") from None
+
+
+def _look_at_file(path: Path) -> None:
+    if not path.exists():
+        raise SourceError(f"no such file: {path}")
+    if path.is_dir():
+        raise SourceError(f"{path} is a folder: name a video file or a stream's address")
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"{path} may not be read: check its permissions")
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty (0 bytes)")
+
+
+def _choose_video(container: InputContainer, address: str) -> VideoStream:
+    real = [one for one in container.streams.video if not _is_cover(one) and one.codec_context.width]
+    if not real:
+        kinds = ", ".join(f"{one.type} ({one.name})" for one in _named(container)) or "nothing"
+        raise SourceError(f"{mask(address)} has no video track: it holds {kinds}")
+    return max(real, key=lambda one: (bool(one.disposition & one.disposition.default), one.width * one.height))
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return bool(stream.disposition & stream.disposition.attached_pic)
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    index: int
+    type: str
+    name: str
+
+
+def _named(container: InputContainer) -> list[_Named]:
+    return [
+        _Named(one.index, one.type, one.codec_context.name if one.codec_context is not None else "unknown codec")
+        for one in container.streams
+    ]
+
+
+def _omitted(container: InputContainer, chosen: list[Track]) -> list[str]:
+    kept = {track.index for track in chosen}
+    return [f"track {one.index}: {one.type} ({one.name})" for one in _named(container) if one.index not in kept]

@@ -1,0 +1,104 @@
+"""A decoded picture made ready for the encoder: 8-bit 4:2:0, upright, even, boxes drawn, the encoder's size.
+
+The common case (8-bit 4:2:0, upright, even) is drawn on in place; everything else is copied once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import av
+import cv2
+import numpy as np
+
+from common import codec
+from common.codec import Planes
+from common.messages import Detection, Tag
+from common.picture import FULL, is_full_range, matrix_of, planes_of, to_420, upright_size
+from sink.annotate import Annotator
+
+#: Annotators for so many picture sizes are kept.
+MAX_ANNOTATORS = 4
+
+
+def even_size(frame: av.VideoFrame, turn: int) -> tuple[int, int]:
+    """Upright size of the frame, padded to even sides."""
+    width, height = upright_size(frame.width, frame.height, turn)
+    return width + width % 2, height + height % 2
+
+
+class Composer:
+    """For an encoder of ``width`` × ``height`` and one range."""
+
+    def __init__(self, width: int, height: int, full_range: bool) -> None:
+        self._size = (width, height)
+        self._format = "yuvj420p" if full_range else "yuv420p"
+        self._annotators: dict[tuple[int, int, int, int], Annotator] = {}
+
+    def __call__(
+        self,
+        frame: av.VideoFrame,
+        turn: int,
+        detections: Sequence[Detection],
+        tags: Sequence[Tag],
+        stale: bool,
+    ) -> av.VideoFrame:
+        """The frame to encode. The given frame may be drawn on."""
+        matrix = matrix_of(frame)
+        even = to_420(frame)
+        if turn == 0 and even.format.name == self._format and (even.width, even.height) == self._size:
+            if detections or tags:
+                even.make_writable()
+                self._draw(planes_of(even, matrix), detections, tags, stale)
+            return even
+        planes = _pad(codec.rotate(planes_of(even, matrix), turn))
+        if detections or tags:
+            self._draw(planes, detections, tags, stale)
+        return _build(_fit(planes, *self._size), self._format)
+
+    def _draw(self, planes: Planes, detections: Sequence[Detection], tags: Sequence[Tag], stale: bool) -> None:
+        key = (planes.width, planes.height, planes.color_range, planes.matrix)
+        annotator = self._annotators.get(key)
+        if annotator is None:
+            if len(self._annotators) >= MAX_ANNOTATORS:
+                self._annotators.clear()
+            annotator = self._annotators[key] = Annotator(*key)
+        annotator.draw((planes.y, planes.u, planes.v), detections, tags, stale)
+
+
+def is_full(frame: av.VideoFrame) -> bool:
+    """Whether the composed picture has full range."""
+    return is_full_range(to_420(frame)) if not frame.format.is_rgb else False
+
+
+def _pad(planes: Planes) -> Planes:
+    """A copy with even sides: the last column or row is repeated. Chroma is large enough already."""
+    right, below = planes.width % 2, planes.height % 2
+    y = np.pad(planes.y, ((0, below), (0, right)), mode="edge") if right or below else planes.y.copy()
+    return Planes(y, planes.u.copy(), planes.v.copy(), planes.color_range, planes.matrix)
+
+
+def _fit(planes: Planes, width: int, height: int) -> Planes:
+    """Scaled into ``width`` × ``height`` with its aspect ratio, black around."""
+    if (planes.width, planes.height) == (width, height):
+        return planes
+    factor = min(width / planes.width, height / planes.height)
+    wide, high = (max(2, int(side * factor) // 2 * 2) for side in (planes.width, planes.height))
+    small = codec.scale(planes, wide, high)
+    black = 0 if planes.color_range == FULL else 16
+    left, top = (width - wide) // 4 * 2, (height - high) // 4 * 2
+    right, below = width - wide - left, height - high - top
+    y = cv2.copyMakeBorder(small.y, top, below, left, right, cv2.BORDER_CONSTANT, value=[black])
+    u, v = (
+        cv2.copyMakeBorder(plane, top // 2, below // 2, left // 2, right // 2, cv2.BORDER_CONSTANT, value=[128])
+        for plane in (small.u, small.v)
+    )
+    return Planes(y, u, v, planes.color_range, planes.matrix)  # type: ignore[arg-type]
+
+
+def _build(planes: Planes, form: str) -> av.VideoFrame:
+    frame = av.VideoFrame(planes.width, planes.height, form)
+    target = planes_of(frame)
+    for source, plane in ((planes.y, target.y), (planes.u, target.u), (planes.v, target.v)):
+        plane[:] = source
+    return frame

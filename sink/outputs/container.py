@@ -1,0 +1,157 @@
+"""One container file: MP4, MKV or TS. Playable while it is written, and after a crash up to the last half second.
+
+Opened with the first encoded packet, so that a run that never gets that far leaves no file behind. FFmpeg's errors
+become OutputError here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from common.errors import OutputError
+from sink.sound import Sound
+
+#: Longest wait of one track for another, in microseconds; a silent track would hold everything back for 10 s.
+INTERLEAVE_US = "500000"
+#: Length of a fragment or cluster; what lies further back is on disk, in seconds.
+FRAGMENT_S = 0.5
+#: Muxer options. MP4: written in fragments, turned into an ordinary file when it is closed; the edit list keeps a
+#: start that is not zero; FFmpeg's default movie time scale of 1 ms would round that.
+OPTIONS = {
+    "mp4": {
+        "movflags": "hybrid_fragmented",
+        "frag_duration": "500000",
+        "use_editlist": "1",
+        "movie_timescale": "90000",
+        "flush_packets": "1",
+    },
+    "mkv": {"cluster_time_limit": "500", "flush_packets": "1"},
+    "ts": {"mpegts_copyts": "1", "flush_packets": "1"},
+}
+FORMATS = {"mp4": "mp4", "mkv": "matroska", "ts": "mpegts"}
+#: Containers without negative times: sound that starts before zero (the priming of an encoder) is moved to zero.
+NO_NEGATIVE = ("mkv", "ts")
+
+
+class ContainerOutput:
+    """``sounds`` are the tracks beside the picture; each knows whether it is copied or encoded for this container."""
+
+    def __init__(self, path: Path, kind: str, sounds: Sequence[Sound]) -> None:
+        self.path, self.kind = path, kind
+        self._sounds = sounds
+        self._container: OutputContainer | None = None
+        self._video: VideoStream | None = None
+        self._audio: list[AudioStream] = []
+        self._last_dts: dict[int, int] = {}
+        self._held: av.Packet | None = None
+        self._held_duration = 0
+        #: All pictures up to this pts (time base of the video) are on disk.
+        self.durable: int | None = None
+        #: Time of the last picture handed to the muxer, in seconds.
+        self.time: Fraction | None = None
+
+    def video(self, packet: av.Packet, duration: int, template: VideoStream | None = None) -> None:
+        """One encoded picture. ``template`` with the first. Raises OutputError.
+
+        The packet is held back until the next one comes, which tells how long it lasts: MP4 stores durations, not
+        times, and a wrong one would move its neighbour.
+        """
+        if self._container is None:
+            assert template is not None
+            self._open(template, Fraction(packet.time_base))
+        held, self._held = self._held, packet
+        if held is not None:
+            self._write_video(held, int(packet.dts or 0) - int(held.dts or 0))
+        self._held_duration = duration
+
+    def sound(self, number: int, packet: av.Packet) -> None:
+        """One packet of sound track ``number``, for this container's form of it. Raises OutputError."""
+        if self._container is None:
+            return
+        base = Fraction(packet.time_base)
+        dts = packet.dts if packet.dts is not None else packet.pts
+        floor = self._last_dts.get(number)
+        at = dts if dts is not None else (0 if floor is None else floor + max(1, packet.duration or 0))
+        if self.kind in NO_NEGATIVE:
+            at = max(at, 0)
+        if floor is not None and at <= floor:
+            at = floor + 1
+        self._last_dts[number] = at
+        self._mux(_copy(packet, self._audio[number], at, base, packet.duration or 0))
+
+    def close(self) -> None:
+        """Write what is held and the trailer. Raises OutputError."""
+        if self._container is None:
+            return
+        held, self._held = self._held, None
+        if held is not None:
+            self._write_video(held, self._held_duration)
+        container, self._container = self._container, None
+        try:
+            container.close()
+        except (av.FFmpegError, OSError) as error:
+            raise self._error(error) from None
+
+    def discard(self) -> None:
+        """Leave the file as it is, without a trailer (it failed)."""
+        container, self._container = self._container, None
+        if container is not None:
+            with contextlib.suppress(av.FFmpegError, OSError):
+                container.close()
+
+    @property
+    def opened(self) -> bool:
+        return self._video is not None
+
+    def _open(self, template: VideoStream, time_base: Fraction) -> None:
+        options = {"max_interleave_delta": INTERLEAVE_US, **OPTIONS[self.kind]}
+        try:
+            container = av.open(str(self.path), "w", format=FORMATS[self.kind], options=options)
+        except (av.FFmpegError, OSError) as error:
+            raise self._error(error) from None
+        try:
+            self._video = container.add_stream_from_template(template)
+            self._video.time_base = time_base
+            self._audio = [container.add_stream_from_template(sound.template(self.kind)) for sound in self._sounds]
+            container.start_encoding()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            with contextlib.suppress(av.FFmpegError, OSError):
+                container.close()
+            raise self._error(error) from None
+        self._container = container
+
+    def _write_video(self, packet: av.Packet, duration: int) -> None:
+        assert self._video is not None
+        at = int(packet.dts or 0)
+        base = Fraction(packet.time_base)
+        self._mux(_copy(packet, self._video, at, base, duration))
+        self.time = at * base
+        self.durable = at - round(2 * Fraction(FRAGMENT_S) / base)
+
+    def _mux(self, packet: av.Packet) -> None:
+        assert self._container is not None
+        try:
+            self._container.mux(packet)
+        except (av.FFmpegError, OSError) as error:
+            raise self._error(error) from None
+
+    def _error(self, error: Exception) -> OutputError:
+        return OutputError(f"cannot write {self.path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _copy(packet: av.Packet, stream: VideoStream | AudioStream, at: int, base: Fraction, duration: int) -> av.Packet:
+    """A packet of its own for one muxer, which changes what it is given."""
+    copy = av.Packet(bytes(packet))
+    copy.pts = copy.dts = at
+    copy.time_base, copy.duration = base, duration
+    copy.is_keyframe = packet.is_keyframe
+    copy.stream = stream
+    return copy

@@ -1,0 +1,157 @@
+"""Sound beside the picture: copied where the container takes it, else AAC; held until its picture is written.
+
+The lists say what is copied: some pairs fail in the muxer, and some abort the process (DESIGN §6).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+
+from common.messages import Packet, TrackInfo
+
+#: Decoder names whose packets a container takes as they are.
+COPIED: dict[str, frozenset[str]] = {
+    "mp4": frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "flac", "opus", "libopus", "alac"}),
+    "mkv": frozenset(
+        {"aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "flac", "opus", "libopus", "vorbis", "alac", "dca"}
+        | {"truehd", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"}
+    ),
+    "ts": frozenset({"aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "opus", "libopus", "dca"}),
+}
+#: AAC: bits a second for each channel, samples a frame, and the rates that it knows (ISO/IEC 14496-3 table 1.18).
+AAC_BITS, AAC_FRAME = 96_000, 1024
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+#: Most sound that waits for its picture; beyond, the oldest goes on ahead.
+MAX_HELD_PACKETS, MAX_HELD_BYTES = 8192, 16 * 2**20
+
+log = logging.getLogger(__name__)
+
+
+class Sound:
+    """One sound track in the forms that the outputs need. Packets go in once and come out in each form."""
+
+    def __init__(self, track: AudioStream, info: TrackInfo, kinds: set[str]) -> None:
+        self._track = track
+        self.name = info.codec
+        self._encoder = _Aac(track) if any(info.codec not in COPIED[kind] for kind in kinds) else None
+        if self._encoder is not None:
+            kept = sorted(kind for kind in kinds if info.codec not in COPIED[kind])
+            log.info("sound %s is re-encoded to AAC for %s", info.codec, ", ".join(kept))
+
+    def copied(self, kind: str) -> bool:
+        """Whether an output of this kind takes the source's packets."""
+        return self.name in COPIED[kind]
+
+    def template(self, kind: str) -> AudioStream:
+        """What a container of this kind makes its stream from."""
+        return self._track if self.copied(kind) else self._aac.template
+
+    def encoded(self, packet: av.Packet | None) -> list[av.Packet]:
+        """The packet (None: the end) as AAC, where any output needs that."""
+        return list(self._encoder.encode(packet)) if self._encoder is not None else []
+
+    @property
+    def _aac(self) -> _Aac:
+        assert self._encoder is not None
+        return self._encoder
+
+
+class _Aac:
+    """Decodes a track and encodes it as AAC."""
+
+    def __init__(self, track: AudioStream) -> None:
+        self._decoder = track.codec_context
+        self._base = Fraction(track.time_base or Fraction(1, 1000))
+        rate = self._decoder.sample_rate
+        rate = rate if rate in AAC_RATES else min(AAC_RATES, key=lambda one: abs(one - rate))
+        layout = self._decoder.layout.name
+        self._codec = _open_aac(rate, layout if "channels" not in layout else _plain(self._decoder.channels))
+        self._resampler = AudioResampler(self._codec.format, self._codec.layout, rate, AAC_FRAME)
+        self.template = _aac_template(self._codec)
+        self.errors = 0
+
+    def encode(self, packet: av.Packet | None) -> Iterator[av.Packet]:
+        try:
+            frames = self._decoder.decode(packet)
+            if packet is not None:
+                for frame in frames:
+                    frame.time_base = packet.time_base
+            resampled = [one for frame in frames for one in self._resampler.resample(frame)]
+            if packet is None:
+                resampled += self._resampler.resample(None)
+            for frame in resampled:
+                yield from self._codec.encode(frame)
+            if packet is None:
+                yield from self._codec.encode(None)
+        except (av.FFmpegError, ValueError) as error:  # a damaged packet costs its sound
+            self.errors += 1
+            if self.errors == 1:
+                log.warning("damaged sound is left out: %s", error)
+
+
+def _plain(channels: int) -> str:
+    return {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}.get(channels, "stereo")
+
+
+def _open_aac(rate: int, layout: str) -> AudioCodecContext:
+    codec = av.CodecContext.create("aac", "w")
+    assert isinstance(codec, AudioCodecContext)
+    codec.sample_rate, codec.layout, codec.format = rate, layout, "fltp"
+    codec.time_base = Fraction(1, rate)
+    codec.bit_rate = AAC_BITS * codec.channels
+    codec.flags |= av.codec.context.Flags.global_header
+    codec.open()
+    return codec
+
+
+def _aac_template(codec: AudioCodecContext) -> AudioStream:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="nut") as nut:
+        stream = nut.add_stream("aac", rate=codec.sample_rate)
+        stream.layout = codec.layout.name
+        stream.codec_context.extradata = codec.extradata
+        packet = av.Packet(b"\0" * 16)
+        packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, 0, 0, True
+        packet.time_base = Fraction(1, codec.sample_rate)
+        nut.mux(packet)
+    buffer.seek(0)
+    return av.open(buffer, format="nut").streams.audio[0]
+
+
+class SoundGate:
+    """Holds sound until the picture of its time is written, so that files are interleaved well. Pure."""
+
+    def __init__(self, max_packets: int = MAX_HELD_PACKETS, max_bytes: int = MAX_HELD_BYTES) -> None:
+        self._held: deque[tuple[Fraction, Packet, bytes]] = deque()
+        self._bytes = 0
+        self._max_packets, self._max_bytes = max_packets, max_bytes
+        self.forced = 0
+
+    def put(self, packet: Packet, payload: bytes) -> None:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        time = stamp * Fraction(*packet.time_base) if stamp is not None else Fraction(0)
+        self._held.append((time, packet, payload))
+        self._bytes += len(payload)
+
+    def release(self, time: Fraction | None) -> Iterator[tuple[Packet, bytes]]:
+        """What may be written now that the picture has come to ``time`` (seconds; None: everything)."""
+        while self._held:
+            over = len(self._held) > self._max_packets or self._bytes > self._max_bytes
+            if time is not None and self._held[0][0] > time and not over:
+                return
+            self.forced += bool(over and time is not None and self._held[0][0] > time)
+            _, packet, payload = self._held.popleft()
+            self._bytes -= len(payload)
+            yield packet, payload
+
+    def check(self) -> None:
+        assert self._bytes == sum(len(payload) for _, _, payload in self._held)

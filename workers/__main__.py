@@ -1,0 +1,81 @@
+"""``python -m workers -c FILE`` runs one worker; ``--models`` and ``--check SPEC`` answer questions about models."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from common import config, log
+from common.errors import ModelError
+from common.lifecycle import Stopper, run_part
+from common.status import Status
+from workers.models import NAMES, check_spec, load
+
+#: glibc gives large blocks back to the kernel at once and asks for them again for the next batch, which halves the
+#: speed of batched inference; these settings keep them. They are read when a process starts.
+MALLOC = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m workers", description="Infer frames for a broker.")
+    parser.add_argument("-c", "--config", type=Path, help="the fleet's configuration file")
+    parser.add_argument("--name", help="the worker's name in logs and status; default: host and pid")
+    parser.add_argument("--status-fd", type=int, help="file descriptor for progress lines (JSON)")
+    parser.add_argument("--models", action="store_true", help="print the known models as JSON and leave")
+    parser.add_argument("--check", metavar="SPEC", help="say whether a model can be named so, and leave")
+    options = parser.parse_args()
+    if options.models:
+        print(json.dumps([{field: getattr(entry, field) for field in entry.__slots__} for entry in NAMES]))
+        return
+    if options.check is not None:
+        _check(options.check)
+        return
+    if options.config is None:
+        parser.error("-c FILE is needed")
+    log.setup("worker")
+
+    def body(stopper: Stopper) -> int:
+        fleet = config.load(options.config)
+        _restart_with_settings(fleet.workers)
+        from workers.service import Worker
+
+        model = load(fleet.workers.model, fleet.workers.threshold)
+        try:
+            model.setup(fleet.workers.device)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"model {fleet.workers.model} cannot be set up: {type(error).__name__}: {error}"
+            ) from error
+        return Worker(fleet, model, options.name, Status(options.status_fd, "worker"), stopper).run()
+
+    run_part("worker", body)
+
+
+def _check(spec: str) -> None:
+    try:
+        check_spec(spec)
+    except ModelError as error:
+        print(error, file=sys.stderr)
+        sys.exit(int(error.exit_code))
+
+
+def _restart_with_settings(settings: config.Workers) -> None:
+    """Start this process anew with the settings that are only read at its start, unless they are there."""
+    threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.count)
+    wanted = MALLOC | {"OMP_NUM_THREADS": str(threads)}
+    missing = {name: value for name, value in wanted.items() if name not in os.environ}
+    if missing:
+        os.execve(sys.executable, [sys.executable, "-m", "workers", *sys.argv[1:]], os.environ | missing)
+
+
+if __name__ == "__main__":
+    main()
