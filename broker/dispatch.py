@@ -9,35 +9,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
+from broker.accepted import Accepted
 from broker.actions import Action, Arrived, Event, Gone, Heard, Log, SendWho, SendWork, Tell, Unsent
 from broker.backlog import Backlog, Item, Place
 from broker.limits import Limits
 from broker.roster import Lease, Roster, Worker
-from common.messages import Beat, Done, Expired, Frame, GaveUp, News, Range, Ready, Started, Who, Work
-from common.wire import to_ranges
-
-#: Earlier leases remembered for one frame, to recognise a result that comes after all.
-PAST_LEASES = 8
-#: Most index ranges in one News, all streams together: 11 bytes each, of a header's 256 KiB.
-NEWS_RANGES = 16384
-#: How an accepted frame may end; the counter of each has the same name.
-ENDS = ("done", "gave_up", "expired", "no_sink", "superseded")
-
-
-@dataclass(slots=True)
-class _Stream:
-    epoch: int
-    seen: float
-    #: Index → frame, of this epoch, queued or leased.
-    items: dict[int, Item] = field(default_factory=dict)
+from common.messages import Beat, Done, Expired, Frame, GaveUp, News, Ready, Started, Who, Work
 
 
 class Dispatcher:
     """The state of the broker.
 
-    ``counts`` says how often each thing happened: ``accepted``, the ends of accepted frames (``ENDS``), frames that
+    ``counts`` says how often each thing happened: ``accepted``, the ends of accepted frames (``accepted.ENDS``), frames that
     were not accepted (``duplicate``, ``stale_epoch``, ``refused``, ``refused_live``, ``too_many_streams``), and
     ``sent``, ``returned``, ``lost_on_the_way``, ``late_done``, ``unknown_lease``, ``worker_*``.
     """
@@ -48,9 +32,7 @@ class Dispatcher:
         self.counts: Counter[str] = Counter()
         self._backlog = Backlog(self.limits)
         self._roster = Roster(self.limits, incarnation)
-        self._streams: dict[str, _Stream] = {}
-        #: Earlier lease → its frame, while that is queued or leased again.
-        self._past: dict[int, Item] = {}
+        self._accepted = Accepted(self.limits, self._backlog, self.counts)
         self._ticked: float | None = None
         self._news = 0
         self._out: list[Action] = []
@@ -75,8 +57,6 @@ class Dispatcher:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in one event → actions, in order."""
-        for item in self._backlog.expire(now):
-            self._expired(item, "expired")
         if isinstance(event, Arrived):
             self._on_frame(event.frame, event.payload, now)
         elif isinstance(event, Heard):
@@ -88,6 +68,8 @@ class Dispatcher:
             self._on_unsent(event.lease)
         else:
             self._on_tick(now)
+        for item in self._backlog.expire(now):
+            self._expired(item, "expired")
         self._send(now)
         out, self._out = self._out, []
         return out
@@ -95,16 +77,10 @@ class Dispatcher:
     def news(self) -> News:
         """What producers need to know, for publishing."""
         self._news += 1
-        share = max(1, NEWS_RANGES // max(1, len(self._streams)))
-        held: dict[str, tuple[int, list[Range]]] = {
-            name: (stream.epoch, to_ranges(sorted(stream.items), min(share, 4096)))
-            for name, stream in self._streams.items()
-            if stream.items
-        }
         return News(
             incarnation=self.incarnation,
             number=self._news,
-            held=held,
+            held=self._accepted.held(),
             models=self._roster.models(),
             workers=len(self._roster.workers),
         )
@@ -112,50 +88,22 @@ class Dispatcher:
     # -- frames --------------------------------------------------------------------------------------------------
 
     def _on_frame(self, frame: Frame, payload: bytes, now: float) -> None:
-        stream = self._streams.get(frame.stream)
-        if stream is None:
-            if len(self._streams) >= self.limits.streams:
-                self.counts["too_many_streams"] += 1
-                return
-            stream = self._streams[frame.stream] = _Stream(frame.epoch, now)
-        stream.seen = now
-        if frame.epoch < stream.epoch:
-            self.counts["stale_epoch"] += 1
-            return
-        if frame.epoch > stream.epoch:
-            for old in list(stream.items.values()):
-                self._end(old, "superseded")
-            stream.epoch = frame.epoch
-        if frame.index in stream.items:
-            self.counts["duplicate"] += 1
+        if not self._accepted.is_new(frame, now):
             return
         item = Item(frame, payload, math.inf if frame.budget is None else now + frame.budget)
         taken, evicted = self._backlog.offer(item)
         for old in evicted:
             self._expired(old, "queue_full")
         if taken:
-            self.counts["accepted"] += 1
-            stream.items[frame.index] = item
+            self._accepted.enter(item)
         elif item.live:
             self.counts["refused_live"] += 1
             self._tell_expired(frame, "queue_full")
         else:
             self.counts["refused"] += 1  # its producer sees in the News that we do not have it
 
-    def _end(self, item: Item, end: str) -> None:
-        """The frame is over here. Where it is leased, the lease stays with the worker, for its credit."""
-        if item.place is Place.QUEUED:
-            self._backlog.remove(item)
-        item.place = Place.GONE
-        item.payload = b""
-        for number in item.past:
-            del self._past[number]
-        item.past.clear()
-        del self._streams[item.frame.stream].items[item.frame.index]
-        self.counts[end] += 1
-
     def _expired(self, item: Item, reason: str) -> None:
-        self._end(item, "expired")
+        self._accepted.end(item, "expired")
         self._tell_expired(item.frame, reason)
 
     def _tell_expired(self, frame: Frame, reason: str) -> None:
@@ -165,7 +113,7 @@ class Dispatcher:
 
     def _give_up(self, item: Item, reason: str, detail: str) -> None:
         frame = item.frame
-        self._end(item, "gave_up")
+        self._accepted.end(item, "gave_up")
         message = GaveUp(stream=frame.stream, epoch=frame.epoch, index=frame.index, reason=reason, detail=detail[:2000])
         self._out.append(Tell(frame.sink, message))
         self._out.append(Log(f"frame {frame.index} given up: {reason} {detail}".strip(), stream=frame.stream))
@@ -179,10 +127,7 @@ class Dispatcher:
         if item.attempt >= self.limits.max_attempts:
             self._give_up(item, reason, detail)
             return
-        item.past.append(lease.number)
-        self._past[lease.number] = item
-        if len(item.past) > PAST_LEASES:
-            del self._past[item.past.pop(0)]
+        self._accepted.remember(lease.number, item)
         self.counts["returned"] += 1
         for old in self._backlog.give_back(item):
             self._expired(old, "queue_full")
@@ -230,23 +175,23 @@ class Dispatcher:
             if lease.item.place is not Place.LEASED:
                 continue  # superseded meanwhile
             if done.outcome == "ok":
-                self._end(lease.item, "done")
+                self._accepted.end(lease.item, "done")
             elif done.outcome == "failed":
                 self._back(lease, True, "model_error", done.reason)
             elif done.outcome == "refused":
                 self._give_up(lease.item, "bad_payload", done.reason)
             else:
-                self._end(lease.item, "no_sink")
+                self._accepted.end(lease.item, "no_sink")
 
     def _on_late(self, done: Done, current: set[int]) -> None:
         """Leases that the worker no longer had: a frame that waits again has its result after all."""
         for number in done.leases:
             if number in current:
                 continue
-            item = self._past.get(number) if done.incarnation == self.incarnation else None
+            item = self._accepted.formerly(number) if done.incarnation == self.incarnation else None
             self.counts["unknown_lease" if item is None else "late_done"] += 1
             if item is not None and done.outcome == "ok" and item.place is Place.QUEUED:
-                self._end(item, "done")
+                self._accepted.end(item, "done")
 
     def _on_unsent(self, number: int) -> None:
         lease = self._roster.leases.get(number)
@@ -278,11 +223,7 @@ class Dispatcher:
             self.counts["worker_hung"] += 1
             self._out.append(Log(f"worker hangs with {len(worker.leases)} leases", worker.name, warning=True))
             self._all_back(self._roster.strip(worker), f"worker {worker.name} hung")
-        for name in [n for n, s in self._streams.items() if self._is_over(s, now)]:
-            del self._streams[name]
-
-    def _is_over(self, stream: _Stream, now: float) -> bool:
-        return not stream.items and now - stream.seen > self.limits.forget_stream
+        self._accepted.forget(now)
 
     def _send(self, now: float) -> None:
         """Give waiting frames to workers with credit, the least busy first."""
@@ -305,21 +246,13 @@ class Dispatcher:
         """Assert that each accepted frame is in one place and that all counts add up."""
         self._backlog.check()
         self._roster.check()
-        items = [item for stream in self._streams.values() for item in stream.items.values()]
-        queued = [item for item in items if item.place is Place.QUEUED]
-        leased = [item for item in items if item.place is Place.LEASED]
-        assert len(queued) + len(leased) == len(items)
-        assert len(queued) == self._backlog.frames
+        self._accepted.check()
+        queued = sum(item.place is Place.QUEUED for item in self._accepted)
+        leased = {id(item) for item in self._accepted if item.place is Place.LEASED}
         held = [lease.item for lease in self._roster.leases.values() if lease.item.place is not Place.GONE]
-        assert len(held) == len(leased)
-        assert {id(item) for item in held} == {id(item) for item in leased}, "a frame is leased twice"
-        for name, stream in self._streams.items():
-            for index, item in stream.items.items():
-                assert (item.frame.stream, item.frame.epoch, item.frame.index) == (name, stream.epoch, index)
-                assert item.attempt < self.limits.max_attempts
-                assert len(item.past) <= PAST_LEASES
-        assert self._past == {number: item for item in items for number in item.past}
-        assert self.counts["accepted"] == len(items) + sum(self.counts[end] for end in ENDS)
+        assert queued == self._backlog.frames
+        assert len(held) == len(leased), "a frame is leased twice"
+        assert {id(item) for item in held} == leased
         assert not self._out
 
 

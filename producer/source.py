@@ -124,7 +124,7 @@ class Source:
         numbers = {track.index: number for number, track in enumerate(self.tracks)}
         try:
             for packet in self._container.demux(self.tracks):
-                if not self._put(Demuxed(numbers[packet.stream_index], packet)):
+                if not self._put(Demuxed(numbers[packet.stream.index], packet)):
                     break
         except av.FFmpegError as error:
             self.error = SourceError(f"{mask(self.address)} broke off: {error.strerror or error}")

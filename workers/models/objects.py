@@ -109,7 +109,7 @@ class Head(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.pointwise(self.depthwise(x))
-        return y.permute(0, 2, 3, 1).reshape(len(y), -1, self.values)
+        return y.permute(0, 2, 3, 1).reshape(y.shape[0], -1, self.values)
 
 
 class SSDLite(nn.Module):
@@ -127,7 +127,7 @@ class SSDLite(nn.Module):
         inputs = [MAPS[1][1], *(outputs for _, outputs in EXTRAS)]
         self.extras = nn.ModuleList(Extra(i, *extra) for i, extra in zip(inputs, EXTRAS, strict=False))
         self.heads = nn.ModuleList(
-            nn.ModuleDict({"box": Head(wide, anchors, 4), "class": Head(wide, anchors, CLASSES)})
+            nn.ModuleDict({"box": Head(wide, anchors, 4), "classes": Head(wide, anchors, CLASSES)})
             for _, wide, anchors in MAPS
         )
 
@@ -142,7 +142,7 @@ class SSDLite(nn.Module):
         for extra in self.extras:
             maps.append(extra(maps[-1]))
         offsets = torch.cat([head["box"](m) for head, m in zip(self.heads, maps, strict=True)], 1)  # type: ignore[index]
-        logits = torch.cat([head["class"](m) for head, m in zip(self.heads, maps, strict=True)], 1)  # type: ignore[index]
+        logits = torch.cat([head["classes"](m) for head, m in zip(self.heads, maps, strict=True)], 1)  # type: ignore[index]
         return offsets, logits
 
 

@@ -36,9 +36,10 @@ _RECORD = re.compile(
     r"|data/constants/(tensor_\d+|model_constants_config\.json)"
     r"|archive_format|archive_version|byteorder|version|\.data/(version|serialization_id)|extra/.*"
 )
-#: Operators: aten and prims through torch.ops, and arithmetic on sizes.
+#: Operators: aten (but not the one that opens files) and prims, control flow over such, and arithmetic on sizes.
 _TARGET = re.compile(
-    r"torch\.ops\.(aten|prims)\.\w+\.\w+"
+    r"torch\.ops\.(aten|prims)\.(?!from_file\b)\w+\.\w+"
+    r"|torch\.ops\.higher_order\.(cond|while_loop|scan|map_impl|wrap_with_set_grad_enabled|wrap_with_autocast)"
     r"|_operator\.(getitem|add|sub|mul|floordiv|truediv|mod|neg|pos|pow|eq|ne|lt|le|gt|ge|and_|or_)"
     r"|torch\.sym_(int|float|max|min|not|ite|sum)"
     r"|math\.(ceil|floor|trunc|sqrt)"

@@ -33,6 +33,8 @@ from workers.models.pt2_archive import read_file
 
 #: Tags of a classified picture.
 TOP = 5
+#: Most pictures in one call of a program without an upper bound.
+MAX_BATCH = 1024
 #: Largest labels file, bytes.
 MAX_LABELS_BYTES = 1 << 20
 
@@ -46,9 +48,8 @@ class TorchFile:
         self._name = f"torch:{path}"
         self._program = self._open(read_file(path))
         shape = self._input_shape()
-        #: ``None`` where N is dynamic.
-        self._batch = shape[0] if isinstance(shape[0], int) else None
-        self._most = self._most_pictures(shape[0])
+        #: Pictures that one call takes; fewer are filled up with black ones, more are split.
+        self._least, self._most = self._batch_bounds(shape[0])
         self.input = InputSpec(width=shape[3], height=shape[2])
         self._labels = self._read_labels(Path(path).with_suffix(".labels.txt"))
 
@@ -60,7 +61,7 @@ class TorchFile:
             self._net = program.module(check_guards=False)
         except Exception as error:  # noqa: BLE001 - a foreign program may raise anything
             self._refuse(f"cannot be moved to {device}: {_one_line(error)}")
-        self.predict(np.zeros((self._batch or 1, self.input.height, self.input.width, 3), np.uint8))
+        self.predict(np.zeros((1, self.input.height, self.input.width, 3), np.uint8))
 
     @torch.inference_mode()
     def predict(self, pictures: Pictures) -> list[Findings]:
@@ -76,8 +77,8 @@ class TorchFile:
     def _run(self, pictures: Pictures) -> list[Findings]:
         """At most ``_most`` pictures → Findings, for the padding too."""
         x = to_tensor(pictures, self._device, torch.float32) / 255
-        if self._batch is not None and len(pictures) < self._batch:
-            x = torch.cat([x, x.new_zeros(self._batch - len(pictures), *x.shape[1:])])
+        if len(pictures) < self._least:
+            x = torch.cat([x, x.new_zeros(self._least - len(pictures), *x.shape[1:])])
         try:
             answer = self._net(x.contiguous())
         except Exception as error:  # noqa: BLE001 - a foreign program may raise anything
@@ -147,14 +148,17 @@ class TorchFile:
             self._refuse(f"takes pictures of size {shape[3]}x{shape[2]}: {wanted}")
         return shape
 
-    def _most_pictures(self, batch: Any) -> int:
-        """How many pictures one call may hold: the fixed N, or the dynamic one's upper bound."""
+    def _batch_bounds(self, batch: Any) -> tuple[int, int]:
+        """The fixed N twice, or the dynamic one's bounds (Dim.AUTO has 2 as the lower one)."""
         if isinstance(batch, int):
-            return batch
+            return batch, batch
         bounds = self._program.range_constraints.get(batch.node.expr)
-        if bounds is not None and bounds.lower > 1:
-            self._refuse(f"takes no fewer than {bounds.lower} pictures: export it with a batch from 1")
-        return int(bounds.upper) if bounds is not None and bounds.upper < 2**31 else 2**31
+        if bounds is None:
+            return 1, MAX_BATCH
+        least = max(1, int(bounds.lower))
+        if least > MAX_BATCH:
+            self._refuse(f"takes no fewer than {least} pictures: export it with a smaller batch")
+        return least, int(bounds.upper) if bounds.upper < MAX_BATCH else MAX_BATCH
 
     def _read_labels(self, path: Path) -> list[str]:
         if not path.is_file():

@@ -1,0 +1,130 @@
+"""The broker's shell: PULL for frames, ROUTER for workers, PUB for the news, PUSH to each sink."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable
+
+from broker.actions import Action, Arrived, Gone, Heard, Log, SendWho, SendWork, Tell, Tick, Unsent
+from broker.dispatch import Dispatcher
+from broker.limits import Limits
+from common import messages as m
+from common.config import Fleet
+from common.errors import PeerError
+from common.lifecycle import Stopper
+from common.log import Seldom
+from common.metrics import Metrics
+from common.status import Status
+from common.transport import Hub, Poller, Unreachable, drain
+from common.wire import Reader, encode
+
+#: Seconds between two News, and between two ticks of the core.
+NEWS_S, TICK_S = 0.25, 0.1
+#: After SIGTERM, what is held gets this long, in seconds, to be worked off.
+GRACE_S = 3.0
+#: Most messages taken from one socket before the other gets its turn.
+BURST = 64
+
+log = logging.getLogger(__name__)
+
+
+class Broker:
+    """Polls, feeds the dispatcher, performs what it says."""
+
+    def __init__(self, fleet: Fleet, status: Status, stopper: Stopper) -> None:
+        config = fleet.broker
+        self._status, self._stopper = status, stopper
+        self._hub = Hub(fleet.security.insecure)
+        self._frames = self._hub.bind("pull", config.frames)
+        self._workers = self._hub.bind("router", config.workers, hwm=1024)
+        self._news = self._hub.bind("pub", config.news)
+        self._sinks = {fleet.sink.name: self._hub.connect("push", fleet.sink.results, hwm=1024)}
+        self._poller = Poller(self._frames, self._workers, stopper.waker)
+        limits = Limits(
+            heartbeat_timeout=config.heartbeat_timeout,
+            max_attempts=config.max_attempts,
+            queue_frames=config.queue_frames,
+            queue_bytes=config.queue_bytes,
+        )
+        self._core = Dispatcher(secrets.token_hex(8), limits)
+        self._read_frames: Reader[m.Frame] = Reader(m.Frame)
+        self._read_workers: Reader[m.ToBroker] = Reader(m.ToBroker)
+        self._seldom = Seldom(log)
+        self._metrics = Metrics()
+        self._metrics.serve(fleet.metrics.broker)
+
+    def run(self) -> int:
+        """Returns the exit code."""
+        next_news = next_tick = 0.0
+        give_up: float | None = None
+        while True:
+            now = time.monotonic()
+            self._receive(now)
+            if now >= next_tick:
+                next_tick = now + TICK_S
+                self._perform(self._core.handle(Tick(), now), now)
+            if now >= next_news:
+                next_news = now + NEWS_S
+                self._publish()
+            if self._stopper.draining:
+                give_up = give_up or now + GRACE_S
+                if self._core.idle or now > give_up:
+                    break
+            self._poller.wait(max(0.0, min(next_news, next_tick) - time.monotonic()))
+        self._hub.close()
+        return 0
+
+    def _receive(self, now: float) -> None:
+        for parts in drain(self._workers, BURST):
+            try:
+                message, _ = self._read_workers.decode(parts[1:])
+            except PeerError as error:
+                self._seldom.warn(error.kind, f"refused a message of a worker: {error}")
+                continue
+            self._perform(self._core.handle(Heard(parts[0], message), now), now)
+        for parts in drain(self._frames, BURST):
+            try:
+                frame, payload = self._read_frames.decode(parts)
+            except PeerError as error:
+                self._seldom.warn(error.kind, f"refused a frame: {error}")
+                continue
+            self._perform(self._core.handle(Arrived(frame, bytes(payload)), now), now)
+
+    def _perform(self, actions: Iterable[Action], now: float) -> None:
+        for action in actions:
+            if isinstance(action, SendWork):
+                self._send_work(action, now)
+            elif isinstance(action, SendWho):
+                self._send(action.route, action.who)
+            elif isinstance(action, Tell):
+                sink = self._sinks.get(action.sink)
+                if sink is None or not sink.send(encode(action.message)):
+                    self._seldom.warn("sink_away", f"sink {action.sink!r} takes nothing; its news is dropped")
+            elif isinstance(action, Log):
+                (log.warning if action.warning else log.info)(
+                    "%s", action.text, extra={"worker": action.worker, "stream": action.stream}
+                )
+
+    def _send_work(self, action: SendWork, now: float) -> None:
+        try:
+            if not self._workers.send(action.route, encode(action.work), action.payload):
+                self._perform(self._core.handle(Unsent(action.work.lease), now), now)
+        except Unreachable:
+            self._perform(self._core.handle(Gone(action.route), now), now)
+
+    def _send(self, route: bytes, message: m.Head) -> None:
+        try:
+            self._workers.send(route, encode(message))
+        except Unreachable:
+            return
+
+    def _publish(self) -> None:
+        self._news.send(encode(self._core.news()))
+        queued, size = self._core.queued
+        self._metrics.gauge("queued_frames", queued)
+        self._metrics.gauge("queued_bytes", size)
+        self._metrics.gauge("leased_frames", self._core.leased)
+        self._metrics.gauge("workers", self._core.workers)
+        self._status.say("progress", queued=queued, leased=self._core.leased, workers=self._core.workers)
