@@ -17,8 +17,8 @@ from common.wire import to_ranges
 
 #: Earlier leases remembered for one frame, to recognise a result that comes after all.
 PAST_LEASES = 8
-#: Most index ranges in one News, all streams together: 11 bytes each, of a header's 256 KiB.
-NEWS_RANGES = 16384
+#: Most index ranges in one News, all streams together: up to 19 bytes each, of a header's 256 KiB.
+NEWS_RANGES = 8192
 #: Most of them for one stream, which is what the message allows.
 STREAM_RANGES = 4096
 #: How an accepted frame may end; the counter of each has the same name.

@@ -21,9 +21,9 @@ from common.messages import Beat, Done, Expired, Frame, GaveUp, News, Ready, Sta
 class Dispatcher:
     """The state of the broker.
 
-    ``counts`` says how often each thing happened: ``accepted``, the ends of accepted frames (``accepted.ENDS``), frames that
-    were not accepted (``duplicate``, ``stale_epoch``, ``refused``, ``refused_live``, ``too_many_streams``), and
-    ``sent``, ``returned``, ``lost_on_the_way``, ``late_done``, ``unknown_lease``, ``worker_*``.
+    ``counts`` says how often each thing happened: ``accepted``; how accepted frames ended (``accepted.ENDS``); frames
+    that were not accepted (``duplicate``, ``stale_epoch``, ``refused``, ``refused_live``, ``too_many_streams``); and
+    ``sent``, ``unsent``, ``returned``, ``lost_on_the_way``, ``late_done``, ``unknown_lease``, ``paused``, ``worker_*``.
     """
 
     def __init__(self, incarnation: str, limits: Limits | None = None) -> None:
@@ -170,7 +170,7 @@ class Dispatcher:
     def _on_done(self, done: Done, now: float) -> None:
         leases = self._roster.done(done, now)
         if len(leases) < len(done.leases):
-            self._on_late(done, {lease.number for lease in leases})
+            self._on_late(done, set(done.leases).difference(lease.number for lease in leases))
         for lease in leases:
             if lease.item.place is not Place.LEASED:
                 continue  # superseded meanwhile
@@ -183,11 +183,9 @@ class Dispatcher:
             else:
                 self._accepted.end(lease.item, "no_sink")
 
-    def _on_late(self, done: Done, current: set[int]) -> None:
+    def _on_late(self, done: Done, numbers: Iterable[int]) -> None:
         """Leases that the worker no longer had: a frame that waits again has its result after all."""
-        for number in done.leases:
-            if number in current:
-                continue
+        for number in numbers:
             item = self._accepted.formerly(number) if done.incarnation == self.incarnation else None
             self.counts["unknown_lease" if item is None else "late_done"] += 1
             if item is not None and done.outcome == "ok" and item.place is Place.QUEUED:

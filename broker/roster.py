@@ -158,7 +158,8 @@ class Roster:
             return []
         worker.seen = worker.progress = now
         worker.stuck = False
-        ended = [worker.leases[number] for number in done.leases if number in worker.leases]
+        ended = [worker.leases[number] for number in set(done.leases) if number in worker.leases]
+        ended.sort(key=lambda lease: lease.number)
         for lease in ended:
             self.release(lease)
         if done.leases:

@@ -111,7 +111,7 @@ def perform(options: spec.RunOptions, verbose: bool = False) -> Exit:
         code = job()
     finally:
         display.close()
-        if job.result is not None:
+        if job.result is not None and job.result["frames"]:
             display.ledger(job.result)
     return code
 

@@ -48,16 +48,25 @@ def main() -> None:
 
         model = load(fleet.workers.model, fleet.workers.threshold)
         try:
-            model.setup(fleet.workers.device)
+            device = _resolve(fleet.workers.device)
+            model.setup(device)
         except ModelError:
             raise
         except Exception as error:
             raise ModelError(
                 f"model {fleet.workers.model} cannot be set up: {type(error).__name__}: {error}"
             ) from error
-        return Worker(fleet, model, options.name, Status(options.status_fd, "worker"), stopper).run()
+        return Worker(fleet, model, device, options.name, Status(options.status_fd, "worker"), stopper).run()
 
     run_part("worker", body)
+
+
+def _resolve(device: str) -> str:
+    """``auto`` is the first GPU that the model's own torch can use, else the CPU."""
+    if device != "auto":
+        return device
+    torch = sys.modules.get("torch")  # not imported here: a model without torch shall not wait for it
+    return "cuda:0" if torch is not None and torch.cuda.is_available() else "cpu"
 
 
 def _check(spec: str) -> None:

@@ -31,8 +31,11 @@ log = logging.getLogger(__name__)
 class Worker:
     """Takes work on credit, answers to the sinks, tells the broker."""
 
-    def __init__(self, fleet: Fleet, model: Model, name: str | None, status: Status, stopper: Stopper) -> None:
+    def __init__(
+        self, fleet: Fleet, model: Model, device: str, name: str | None, status: Status, stopper: Stopper
+    ) -> None:
         self._config, self._model, self._stopper, self._status = fleet.workers, model, stopper, status
+        self._device = device
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._hub = Hub(fleet.security.insecure)
         self._broker = self._hub.connect("dealer", fleet.broker.workers)
@@ -77,10 +80,9 @@ class Worker:
         return 0 if self._stopper.draining else max(0, self._batcher.capacity - len(self._held))
 
     def _say_ready(self) -> None:
-        device = str(getattr(self._model, "device", "cpu"))
         models = {self._config.model: self._model.input}
-        self._send(m.Ready(worker=self._name, models=models, room=self._room, device=device))
-        self._status.say("ready", worker=self._name, device=device)
+        self._send(m.Ready(worker=self._name, models=models, room=self._room, device=self._device))
+        self._status.say("ready", worker=self._name, device=self._device)
 
     def _beat(self, now: float) -> None:
         self._next_beat = now + BEAT_S
