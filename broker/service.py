@@ -77,14 +77,14 @@ class Broker:
         return 0
 
     def _receive(self, now: float) -> None:
-        for parts in drain(self._workers, BURST):
+        for parts in drain(self._workers, BURST) if self._poller.ready(self._workers) else ():
             try:
                 message, _ = self._read_workers.decode(parts[1:])
             except PeerError as error:
                 self._seldom.warn(error.kind, f"refused a message of a worker: {error}")
                 continue
             self._perform(self._core.handle(Heard(parts[0], message), now), now)
-        for parts in drain(self._frames, BURST):
+        for parts in drain(self._frames, BURST) if self._poller.ready(self._frames) else ():
             try:
                 frame, payload = self._read_frames.decode(parts)
             except PeerError as error:

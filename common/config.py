@@ -17,6 +17,8 @@ from common.messages import Mode, Name, Seconds, Side
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, msgspec.Meta(ge=1)]
+#: A second's frames; the least is one in a quarter of an hour or so.
+Rate = Annotated[float, msgspec.Meta(ge=0.001, le=1e6)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +95,7 @@ class Stream(Section, frozen=True, kw_only=True):
     latency: Seconds = 0.5
     #: Infer every n-th frame, or at most so many a second.
     every: Positive = 1
-    fps: Seconds | None = None
+    fps: Rate | None = None
     #: Picture sent to the model; None: the model's own input size.
     send_size: tuple[Side, Side] | None = None
     codec: Literal["jpeg", "i420"] = "jpeg"

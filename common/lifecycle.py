@@ -110,6 +110,7 @@ def run_part(part: str, body: Callable[[Stopper], int]) -> None:
         code = Exit.CRASH
     remove_run_folder_if_orphaned()
     logging.shutdown()
-    sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):  # nobody reads any more, or it was closed
+        sys.stdout.flush()
     # Threads of libraries (a demuxer that waits for the network) must not hold the process.
     os._exit(int(code))

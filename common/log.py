@@ -8,8 +8,10 @@ import re
 import sys
 import time
 
-#: ``scheme://user:password@host``
-_CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]*@")
+#: ``scheme://user:password@host``: up to the last ``@`` before the path, as FFmpeg reads it. A slash in the password
+#: makes the address wrong, but errors show it all the same: then up to the last ``@`` of the word, unless what stands
+#: before the slash is a port.
+_CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/?#\s]*@|[^/?#\s:@]*:(?!\d+[/?#])\S*@)")
 #: Query values that are secrets by their name.
 _SECRETS = re.compile(r"(?i)([?&](?:token|key|pass|password|passphrase|secret|auth|signature|sig)=)[^&\s'\"]+")
 #: Fields that a record may carry in ``extra``.
@@ -39,7 +41,7 @@ class JsonLines(logging.Formatter):
         }
         for name in FIELDS:
             if (value := getattr(record, name, None)) is not None:
-                line[name] = value
+                line[name] = mask(value) if isinstance(value, str) else value
         if record.exc_info:
             line["trace"] = mask(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)

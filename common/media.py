@@ -90,6 +90,8 @@ def unpack(tracks: Sequence[TrackInfo], payload: bytes | memoryview) -> list[Tra
             track = container.streams[0]
         except (av.FFmpegError, ValueError, IndexError) as error:
             raise PeerError("tracks", f"track {len(opened)} ({info.codec}) does not open: {error}") from None
+        if track.codec_context is None:
+            raise PeerError("tracks", f"track {len(opened)} ({info.codec}) has a codec that is not known here")
         if track.type != info.kind:
             raise PeerError("tracks", f"track {len(opened)} is {track.type}, announced as {info.kind}")
         opened.append(track)  # type: ignore[arg-type]

@@ -31,11 +31,21 @@ Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 #: Inclusive index range ``(first, last)``.
 Range = tuple[Count, Count]
 Ranges = Annotated[list[Range], msgspec.Meta(max_length=MAX_RANGES)]
-#: ``(numerator, denominator)``.
-Ratio = tuple[int, Annotated[int, msgspec.Meta(ge=1)]]
-Point = tuple[float, float]
+#: A time in units of a time base: 64 bits in FFmpeg, two fewer here, so that sums fit as well.
+Ticks = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+Denominator = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+#: ``(numerator, denominator)``, 32 bits each in FFmpeg.
+Ratio = tuple[Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)], Denominator]
+#: Seconds in one tick, as a ratio that is more than zero.
+TimeBase = tuple[Denominator, Denominator]
+#: A coordinate in pixels; the limits also keep NaN and infinity out.
+Pixels = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
+Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+#: A number of ISO/IEC 23091-2.
+ColourCode = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Point = tuple[Pixels, Pixels]
 #: ``(x0, y0, x1, y1)`` in pixels, right and bottom exclusive.
-Box = tuple[float, float, float, float]
+Box = tuple[Pixels, Pixels, Pixels, Pixels]
 
 Mode = Literal["lossless", "live"]
 #: What the producer did with an announced frame (DESIGN §4, Notice).
@@ -52,7 +62,7 @@ class Detection(Part, frozen=True):
 
     label: Name
     #: Confidence, 0…1.
-    score: float
+    score: Score
     #: Source pixels, upright.
     box: Box
     points: Annotated[list[Point], msgspec.Meta(max_length=64)] = []
@@ -63,7 +73,7 @@ class Tag(Part, frozen=True):
     """A statement about a whole frame."""
 
     label: Name
-    score: float
+    score: Score
 
 
 class VideoInfo(Part, frozen=True):
@@ -72,16 +82,16 @@ class VideoInfo(Part, frozen=True):
     #: Coded size in pixels, before rotation.
     width: Side
     height: Side
-    time_base: Ratio
+    time_base: TimeBase
     #: Average frame rate, for rate control and progress only; ``None`` when unknown.
     rate: Ratio | None = None
     #: Sample aspect ratio before rotation; ``None`` is square.
     sar: Ratio | None = None
     #: Numbers of ISO/IEC 23091-2, 2 = unspecified; range 1 = limited, 2 = full, 0 = unspecified.
-    color_range: int = 0
-    primaries: int = 2
-    transfer: int = 2
-    matrix: int = 2
+    color_range: ColourCode = 0
+    primaries: ColourCode = 2
+    transfer: ColourCode = 2
+    matrix: ColourCode = 2
 
 
 class TrackInfo(Part, frozen=True):
@@ -93,7 +103,7 @@ class TrackInfo(Part, frozen=True):
     carrier: Literal["nut", "matroska", "avi"]
     #: Length of this track's part of the Hello payload, in bytes; parts lie one after the other.
     size: Count
-    time_base: Ratio
+    time_base: TimeBase
     sample_rate: Count = 0
     channels: Count = 0
 
@@ -160,10 +170,10 @@ class Packet(Head, tag="packet", frozen=True, kw_only=True):
     epoch: Count
     link: Count
     track: Count
-    pts: int | None = None
-    dts: int | None = None
-    duration: int = 0
-    time_base: Ratio
+    pts: Ticks | None = None
+    dts: Ticks | None = None
+    duration: Ticks = 0
+    time_base: TimeBase
     key: bool = False
     corrupt: bool = False
     discard: bool = False
@@ -177,12 +187,12 @@ class Notice(Head, tag="notice", frozen=True, kw_only=True):
     link: Count
     index: Count
     #: The decoder's pts (match key), in the video track's time base.
-    pts: int | None = None
+    pts: Ticks | None = None
     #: Link number of the packet that the picture came out of; the second match key.
     packet: Count | None = None
     #: Repaired pts for the output, in the video track's time base.
-    out: int
-    duration: int = 0
+    out: Ticks
+    duration: Ticks = 0
     #: Clockwise degrees that bring the picture upright.
     turn: Literal[0, 90, 180, 270] = 0
     fate: Fate

@@ -199,13 +199,19 @@ class Poller:
         for one in watched:
             self._poller.register(one.poll_handle(), zmq.POLLIN)
         self._wakers = [one for one in watched if isinstance(one, Waker)]
+        self._ready: set[object] = set()
 
     def wait(self, seconds: float) -> bool:
         """True where something can be read (wakers are cleared); False after ``seconds``."""
         ready = self._poller.poll(max(0, int(seconds * 1000 + 0.999)))
+        self._ready = {handle for handle, _ in ready}
         for waker in self._wakers:
             waker.clear()
         return bool(ready)
+
+    def ready(self, one: Pollable) -> bool:
+        """Whether the last :meth:`wait` saw something in ``one``: asking an empty socket costs more than this."""
+        return one.poll_handle() in self._ready
 
 
 def drain(endpoint: Endpoint, most: int) -> Sequence[list[bytes]]:

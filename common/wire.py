@@ -14,8 +14,9 @@ import msgspec
 from common.errors import PeerError
 from common.messages import VERSION, Head
 
-#: Largest header in bytes. The longest honest one is a Result with 1,000 detections, or an Ack with 4,096 ranges.
-MAX_HEADER = 256 * 1024
+#: Largest header in bytes. The longest honest one is a Result with 1,000 detections of 64 points and a label of 256
+#: characters each, 2.4 MB; a limit below that would refuse the same frame again and again.
+MAX_HEADER = 4 * 1024 * 1024
 #: Largest payload in bytes (a raw 4K I420 picture is 12.4 MB, a 4K intra packet a few MB).
 MAX_PAYLOAD = 64 * 1024 * 1024
 

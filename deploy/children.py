@@ -16,8 +16,10 @@ from typing import Any
 
 from common.lifecycle import FOLDER_ENV, PARENT_ENV
 
-#: Longest line that is kept of a child, in bytes; the rest of a longer one is dropped.
+#: Longest line that is kept of a child, in bytes; a longer one is dropped.
 MAX_LINE = 64 * 1024
+#: Most bytes read from one child's pipe before the others get their turn (a model may print without end).
+MAX_READ = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,19 @@ class Child:
     process: subprocess.Popen[bytes]
     pipes: dict[int, bytearray] = field(default_factory=dict)
     status_fd: int = -1
-    #: The last record that was marked fatal, or else the last error.
-    last_error: str = ""
-    last_exit: int | None = None
+    started: float = field(default_factory=time.monotonic)
+    #: What the child said was the reason of its end.
+    fatal: str = ""
+    #: The last line that was no log record: a model's print, or the end of an interpreter's traceback.
+    printed: str = ""
+
+    def why(self, code: int) -> str:
+        """Why it ended with ``code`` (negative: a signal), in words."""
+        if self.fatal:
+            return self.fatal
+        if code < 0:
+            return f"killed by {_signal_name(-code)}"
+        return f"exit code {code}" + (f", its last words: {self.printed}" if self.printed else "")
 
 
 class Children:
@@ -54,15 +66,21 @@ class Children:
         """Start ``python -m module arguments`` under ``name``."""
         reader, writer = os.pipe()
         environment = os.environ | {PARENT_ENV: str(os.getpid()), FOLDER_ENV: self._folder, "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "--status-fd", str(writer)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(writer,),
-            env=environment,
-        )
-        os.close(writer)
+        # Blocked here, the terminal's SIGINT stays blocked in the child, from its first instruction on. One that comes
+        # for us meanwhile is delivered afterwards.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments, "--status-fd", str(writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writer,),
+                env=environment,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            os.close(writer)
         assert process.stdout is not None
         child = Child(name, process, status_fd=reader)
         for fd in (reader, process.stdout.fileno()):
@@ -80,8 +98,7 @@ class Children:
     def exits(self) -> list[tuple[Child, int]]:
         """Children that have ended since the last call, with their exit codes (negative: a signal)."""
         ended = [(child, code) for child in self.alive.values() if (code := child.process.poll()) is not None]
-        for child, code in ended:
-            child.last_exit = code
+        for child, _ in ended:
             del self.alive[child.name]
         return ended
 
@@ -118,14 +135,18 @@ class Children:
         buffer = child.pipes.get(fd)
         if buffer is None:
             return
+        most = MAX_READ
         try:
             while data := os.read(fd, 65536):
                 buffer += data
+                most -= len(data)
                 while (at := buffer.find(b"\n")) >= 0:
                     line, buffer[: at + 1] = bytes(buffer[:at]), b""
                     yield self._said(child, fd, line)
                 if len(buffer) > MAX_LINE:
                     buffer.clear()
+                if most <= 0:
+                    return
             self._close(child, fd)
         except BlockingIOError:
             return
@@ -138,12 +159,11 @@ class Children:
             record = None
         if fd == child.status_fd and isinstance(record, dict):
             return Said(child.name, "status", record)
-        if not isinstance(record, dict) or "message" not in record:  # a model's print, an interpreter's traceback
-            record = {"level": "print", "message": text}
-            if text.strip():
-                child.last_error = child.last_error or text.strip()
-        elif record.get("fatal") or record.get("level") == "error":
-            child.last_error = record["message"]
+        if not isinstance(record, dict) or not isinstance(record.get("message"), str):
+            record = {"level": "print", "message": text.rstrip()}
+            child.printed = text.strip() or child.printed
+        elif record.get("fatal"):
+            child.fatal = record["message"]
         return Said(child.name, "log", record)
 
     def _close(self, child: Child, fd: int) -> None:
@@ -154,3 +174,10 @@ class Children:
             os.close(fd)
         elif child.process.stdout is not None:
             child.process.stdout.close()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

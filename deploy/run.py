@@ -19,17 +19,23 @@ from types import FrameType
 from typing import Any, Protocol
 
 from common import config
-from common.errors import Exit, HeadraceError, LinkError, ModelError, OutputError, UsageError
+from common.errors import Exit, HeadraceError, LinkError, ModelError, OutputError
 from common.lifecycle import FOLDER_MARK
 from deploy.children import Child, Children, Said
 from deploy.spec import RunOptions, build
 
 #: A part that was told to stop gets this long, in seconds, before it is killed.
 STOP_S = 8.0
+#: The same where nothing can be saved any more.
+ABANDON_S = 1.0
 #: First pause before a dead part is started again, in seconds; doubled each time up to the maximum.
 RESTART_S, RESTART_MAX_S = 0.2, 5.0
 #: A part that dies so often without having worked in between ends the run.
 MAX_DEATHS = 5
+#: A part that has lived this long, in seconds, has worked.
+STEADY_S = 60.0
+
+_REST_IS_THERE = "what was written before stays playable; start the run again"
 
 
 class Display(Protocol):
@@ -48,17 +54,19 @@ class Run:
         self._interrupts = 0
         self._deaths: dict[str, int] = {}
         self._restart: dict[str, float] = {}
-        self._ready = False
+        self._ready: set[str] = set()
         self.result: dict[str, Any] | None = None
 
     def __call__(self) -> Exit:
         """Run to the end. Raises HeadraceError with the first cause."""
-        check_model(self._options.model)
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         folder = _private_folder()
         self._children = Children(folder)
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             fleet = build(self._options, Path(folder))
+            check_model(self._options.model)
+            if self._interrupts:
+                return Exit.INTERRUPTED
             self._file = str(Path(folder) / "fleet.json")
             Path(self._file).write_bytes(config.dump(fleet))
             self._stream = fleet.streams[0].name
@@ -66,10 +74,10 @@ class Run:
                 self._start(name)
             return self._watch()
         finally:
+            self._stop(ABANDON_S)
+            shutil.rmtree(folder, ignore_errors=True)
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            self._hear(self._children.stop(list(self._children.alive), STOP_S))
-            shutil.rmtree(folder, ignore_errors=True)
 
     @staticmethod
     def _parts(fleet: config.Fleet) -> list[str]:
@@ -86,16 +94,15 @@ class Run:
             self._children.start(name, name, arguments)
 
     def _watch(self) -> Exit:
-        told = 0
+        told = False
         while True:
             self._hear(self._children.listen(0.1))
             self._display.tick()
-            if self._interrupts > told:
-                told = self._interrupts
-                if told > 1:
-                    for name in list(self._children.alive):
-                        self._children.signal(name, signal.SIGKILL)
-                    return Exit.INTERRUPTED
+            if self._interrupts > 1:
+                self._kill(self._children.alive)
+                return Exit.INTERRUPTED
+            if self._interrupts and not told:
+                told = True
                 self._display.note("stopping: what is under way is finished first (again: stop at once)")
                 self._children.signal("producer")
             for child, code in self._children.exits():
@@ -110,17 +117,21 @@ class Run:
 
     def _bury(self, child: Child, code: int) -> None:
         """A part other than the producer has ended before its time."""
-        why = child.last_error or (f"killed by signal {-code}" if code < 0 else f"exit code {code}")
+        why = child.why(code)
+        self._ready.discard(child.name)
         if child.name == "sink":
-            raise (OutputError if code == Exit.OUTPUT else LinkError)(f"the sink ended: {why}")
-        if code == Exit.MODEL:
-            raise ModelError(why)
-        if code == Exit.USAGE:
-            raise UsageError(why)
+            # Nothing can be written any more, so nothing is worth waiting for.
+            raise (OutputError if code == Exit.OUTPUT else LinkError)(f"the sink ended: {why}; {_REST_IS_THERE}")
+        if code in (Exit.MODEL, Exit.USAGE):
+            self._stop(STOP_S)  # what was written so far is closed
+            raise _error_of(code, why)
+        if time.monotonic() - child.started > STEADY_S:
+            self._deaths[child.name] = 0
         self._deaths[child.name] = deaths = self._deaths.get(child.name, 0) + 1
         if deaths > MAX_DEATHS:
+            self._stop(STOP_S)
             kind = LinkError if child.name == "broker" else ModelError
-            raise kind(f"{child.name} died {deaths} times, the last time: {why}")
+            raise kind(f"{child.name} died {deaths} times without having worked, the last time: {why}")
         pause = min(RESTART_S * 2 ** (deaths - 1), RESTART_MAX_S)
         self._restart[child.name] = time.monotonic() + pause
         self._display.note(f"{child.name} died ({why}); it is started again")
@@ -130,25 +141,36 @@ class Run:
         deadline = time.monotonic() + 2.0
         while self.result is None and code == 0 and time.monotonic() < deadline and "sink" in self._children.alive:
             self._hear(self._children.listen(0.1))
-        rest = [name for name in self._children.alive if name != "sink"]
-        self._hear(self._children.stop([*rest, "sink"], STOP_S))
+        self._stop(STOP_S)
         error = (self.result or {}).get("error")
         if error:
             raise OutputError(error)
-        if code not in (Exit.OK, Exit.INCOMPLETE):
-            raise _error_of(code, child.last_error or f"the producer ended with code {code}")
         if self._interrupts:
             return Exit.INTERRUPTED
+        if code not in (Exit.OK, Exit.INCOMPLETE):
+            raise _error_of(code, child.fatal or f"the producer ended: {child.why(code)}; {_REST_IS_THERE}")
         if code == Exit.INCOMPLETE or self.result is None:
             return Exit.INCOMPLETE
         states = self.result["states"]
         return Exit.INCOMPLETE if states.get("failed") or states.get("lost") else Exit.OK
+
+    def _stop(self, seconds: float) -> None:
+        """Stop all that runs; a worker that never got ready holds nothing and is not waited for."""
+        self._kill(name for name in self._children.alive if name.startswith("worker") and name not in self._ready)
+        rest = [name for name in self._children.alive if name != "sink"]
+        self._hear(self._children.stop([*rest, "sink"], seconds))
+
+    def _kill(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            self._children.signal(name, signal.SIGKILL)
 
     def _hear(self, said: Iterable[Said]) -> None:
         for one in said:
             if one.kind == "status" and one.record.get("event") == "closed":
                 self.result = one.record
             if one.kind == "status" and one.record.get("event") == "ready":
+                self._ready.add(one.child)
+            if one.kind == "status" and one.record.get("event") == "working":
                 self._deaths[one.child] = 0
             self._display.said(one)
 
@@ -159,7 +181,11 @@ class Run:
 def check_model(spec: str) -> None:
     """Ask the workers' own check (it imports no torch). Raises ModelError."""
     done = subprocess.run(
-        [sys.executable, "-m", "workers", "--check", spec], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        [sys.executable, "-m", "workers", "--check", spec],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,  # the terminal's SIGINT is for us
     )
     if done.returncode:
         raise ModelError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"unknown model {spec!r}")

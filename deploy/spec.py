@@ -122,9 +122,12 @@ def ledger_path(output: Path) -> Path:
 
 def stream_name(source: str) -> str:
     """A short name for logs and lines: the file's stem, or the last part of the address."""
-    bare = re.sub(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/@]*@)?", "", source).split("?")[0]
-    name = Path(bare.rstrip("/")).stem or "stream"
-    return re.sub(r"[^\w.-]+", "-", name)[:64] or "stream"
+    if "://" in source:
+        bare = re.sub(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/@]*@)?", "", source).split("?")[0]
+        name = bare.rstrip("/").rpartition("/")[2]
+    else:
+        name = Path(source).stem
+    return re.sub(r"[^\w.-]+", "-", name)[:64].strip("-") or "stream"
 
 
 def _output(text: str, source: str) -> config.Output:

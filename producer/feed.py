@@ -18,6 +18,7 @@ from common.config import Stream
 from common.media import decode_threads, prepare_decoder
 from common.picture import turn
 from producer.link import Link
+from producer.pace import Pace
 from producer.prepare import Preparer
 from producer.sampling import Sampler
 from producer.source import Demuxed, Source
@@ -51,7 +52,8 @@ class Feed:
         self._base = Fraction(video.time_base or Fraction(1, 1000))
         self.timeline = Timeline(self._base, source.rate, source.start_time, rebase=source.live)
         self._sampler = Sampler(stream.every, stream.fps)
-        self.window = Window(stream.window, stream.window_bytes, stream.in_flight)
+        budget = stream.latency if stream.mode == "live" else None
+        self.window = Window(stream.window, stream.window_bytes, Pace(stream.in_flight, budget))
         self.link = Link()
         self._pictures: deque[Picture] = (
             deque()

@@ -24,7 +24,12 @@ def content_size(source: Size, spec: InputSpec) -> Size:
         wide, high = width * factor, height * factor
     else:
         wide, high = min(width, spec.width), min(height, spec.height)
-    return max(2, round(wide / 2) * 2), max(2, round(high / 2) * 2)
+    return _even(wide, min(width, spec.width)), _even(high, min(height, spec.height))
+
+
+def _even(side: float, most: int) -> int:
+    """The nearest even number up to ``most``, at least 2."""
+    return max(2, min(round(side / 2) * 2, most // 2 * 2))
 
 
 class Preparer:

@@ -63,7 +63,7 @@ class Producer:
             self._stream,
             self._fleet.sink.name,
             source,
-            lambda frame, payload: self._frames.send(encode(frame), payload),
+            self._push,
         )
         hello, blobs = self._hello()
         self._status.say(
@@ -214,14 +214,17 @@ class Producer:
             self._refused.counts["other_epoch"] = self._refused.counts.get("other_epoch", 0) + 1
         elif isinstance(message, m.Ack):
             feed.link.ack(message.link, message.gap, now)
-            feed.window.ack(message)
+            feed.window.ack(message, now)
         elif isinstance(message, m.Closed):
             self._closed = message
         else:
             raise LinkError("the sink was restarted and no longer knows this stream: start the run again")
 
     def _flush(self, now: float) -> None:
-        while self._resend and self._frames.send(encode(self._resend[0][0]), self._resend[0][1]):
+        while self._resend:
+            header, payload = self._resend[0]
+            if self._feed.window.waits(header) and not self._push(header, payload):
+                break
             self._resend.popleft()
         while (message := self._feed.link.peek()) is not None:
             parts = (encode(message.header), message.payload) if message.payload else (encode(message.header),)
@@ -256,7 +259,7 @@ class Producer:
             raise source.error
         if frames == 0:
             raise SourceError(f"no picture of {self._stream.source} could be decoded")
-        if cut := cut_short(source, frames):
+        if cut := cut_short(source):
             raise SourceError(cut)
         return 0
 

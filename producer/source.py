@@ -57,7 +57,7 @@ class Source:
         self.live = is_live(address)
         self._container = _open(address, self.live)
         self.video = _choose_video(self._container, address)
-        self.audio: list[AudioStream] = list(self._container.streams.audio)
+        self.audio: list[AudioStream] = [one for one in self._container.streams.audio if _known(one)]
         if sound != "all":
             self.audio = self.audio[:1] if sound == "first" else []
         self.omitted = _omitted(self._container, self.tracks)
@@ -66,6 +66,7 @@ class Source:
         self._bytes = 0
         self._changed = threading.Condition()
         self._stopped = self.ended = False
+        self.pictures = 0  #: packets of the video track so far
         self.error: SourceError | None = None
         self._thread = threading.Thread(target=self._demux, name="demux", daemon=True)
 
@@ -141,17 +142,21 @@ class Source:
             if self._stopped:
                 return False
             self._queue.append(one)
+            self.pictures += one.track == 0 and one.packet.size > 0
             self._bytes += one.packet.size
         self._notify()
         return True
 
 
-def cut_short(source: Source, frames: int) -> str | None:
-    """What to say of a file that ended before its header says, else None."""
-    promised = source.video.frames
-    if source.live or not promised or frames >= promised * (1 - MISSING_SHARE):
+def cut_short(source: Source) -> str | None:
+    """What to say of a file that ended before its header says, else None.
+
+    Packets are counted, not pictures: an edit list leaves pictures out of a file that is whole.
+    """
+    promised, found = source.video.frames, source.pictures
+    if source.live or not promised or found >= promised * (1 - MISSING_SHARE):
         return None
-    return f"{mask(source.address)} is cut off: its header promises {promised} frames, {frames} could be read"
+    return f"{mask(source.address)} is cut off: its header promises {promised} frames, {found} could be read"
 
 
 def _open(address: str, live: bool) -> InputContainer:
@@ -161,8 +166,6 @@ def _open(address: str, live: bool) -> InputContainer:
     options: dict[str, str] = {}
     if address.startswith(("rtsp://", "rtsps://")):
         options = {"rtsp_transport": "tcp", "timeout": str(int(READ_S * 1e6))}
-    if live:
-        options |= {"fflags": "nobuffer"}
     try:
         return av.open(address, timeout=(OPEN_S, READ_S) if live else None, options=options)
     except av.InvalidDataError:
@@ -187,11 +190,16 @@ def _look_at_file(path: Path) -> None:
 
 
 def _choose_video(container: InputContainer, address: str) -> VideoStream:
-    real = [one for one in container.streams.video if not _is_cover(one) and one.codec_context.width]
+    real = [one for one in container.streams.video if not _is_cover(one) and _known(one) and one.codec_context.width]
     if not real:
         kinds = ", ".join(f"{one.type} ({one.name})" for one in _named(container)) or "nothing"
         raise SourceError(f"{mask(address)} has no video track: it holds {kinds}")
     return max(real, key=lambda one: (bool(one.disposition & one.disposition.default), one.width * one.height))
+
+
+def _known(stream: Track) -> bool:
+    """Whether FFmpeg has a decoder; PyAV gives no codec context where not."""
+    return stream.codec_context is not None
 
 
 def _is_cover(stream: VideoStream) -> bool:

@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
+#: A picture that comes so many seconds before its predecessor, and the next one too, is no jitter: the clock jumped.
+JUMP_S = 1.0
 #: A file that starts later than this, in seconds, is a cut from a longer stream: its output starts at zero.
 LATE_START_S = 10.0
 
@@ -32,6 +34,7 @@ class Timeline:
         self._base = time_base
         self._tick = max(1, round(1 / (rate * time_base))) if rate else max(1, round(Fraction(1, 25) / time_base))
         self._last: int | None = None
+        self._jumps = 0  # pictures in a row that lie far back
         self.repairs: Counter[str] = Counter()
         self.offset = Fraction(0)  #: added to every time of every track, in seconds
         if start is not None and (start < 0 or rebase or start > LATE_START_S):
@@ -51,10 +54,23 @@ class Timeline:
             self.repairs["negative_start"] += 1
             out = 0
         if self._last is not None and out <= self._last:
-            self.repairs["not_increasing"] += 1
-            out = self._last + 1
+            out = self._later(out, self._last)
+        else:
+            self._jumps = 0
         self._last = out
         return Stamp(out, length)
+
+    def _later(self, out: int, last: int) -> int:
+        """A time after ``last`` for a picture whose own, ``out``, is not."""
+        self._jumps = self._jumps + 1 if (last - out) * self._base > JUMP_S else 0
+        if self._jumps < 2:  # jitter, or one wrong time: its successor may be right again
+            self.repairs["not_increasing"] += 1
+            return last + 1
+        # The clock jumped back (two recordings joined, a counter that wrapped): everything from here on moves along.
+        self._jumps = 0
+        self.repairs["jumped_back"] += 1
+        self.offset += (last + self._tick - out) * self._base
+        return last + self._tick
 
     def shift(self, time_base: Fraction) -> int:
         """The offset in units of ``time_base``."""

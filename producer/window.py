@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from common.messages import Ack, Frame, News
 from common.wire import in_ranges
+from producer.pace import Pace
 
 #: First wait of the backstop, in seconds; it doubles with every resend of the same frame, up to the maximum.
 BACKSTOP_S = 10.0
@@ -31,10 +32,10 @@ class Sent:
 
 
 class Window:
-    """``span``/``span_bytes`` limit announced frames that are not resolved, ``in_flight`` frames with the model."""
+    """``span``/``span_bytes`` limit announced frames that are not resolved, ``pace`` those with the model."""
 
-    def __init__(self, span: int, span_bytes: int, in_flight: int) -> None:
-        self._span, self._span_bytes, self._in_flight = span, span_bytes, in_flight
+    def __init__(self, span: int, span_bytes: int, pace: Pace) -> None:
+        self._span, self._span_bytes, self._pace = span, span_bytes, pace
         self._announced: dict[int, int] = {}  # index → bytes that it holds, in index order
         self._bytes = 0
         self._sent: dict[int, Sent] = {}
@@ -53,7 +54,7 @@ class Window:
     @property
     def room_to_send(self) -> bool:
         """Whether another frame may go to the model."""
-        return len(self._sent) < self._in_flight
+        return len(self._sent) < self._pace.limit
 
     @property
     def unresolved(self) -> int:
@@ -73,7 +74,7 @@ class Window:
         """The announced frame went to the broker; its payload is kept until somebody has answered for it."""
         self._sent[header.index] = Sent(header, payload, now)
 
-    def ack(self, ack: Ack) -> None:
+    def ack(self, ack: Ack, now: float) -> None:
         """The sink's word: what it has received, resolved and made durable."""
         self._ack_count += 1
         self.resolved = max(self.resolved, ack.resolved)
@@ -81,7 +82,7 @@ class Window:
         for index in [i for i in self._announced if i <= ack.resolved]:
             self._bytes -= self._announced.pop(index)
         for index in [i for i in self._sent if i <= ack.resolved or in_ranges(ack.received, i)]:
-            del self._sent[index]
+            self._pace.answered(self._sent.pop(index).at, now)
 
     def news(self, news: News, stream: str, epoch: int, now: float) -> list[tuple[Frame, bytes]]:
         """The broker's word: the frames to send again, oldest first."""
@@ -121,6 +122,11 @@ class Window:
             self._sent[index] = replace(sent, at=now, missing=0, sends=sent.sends + 1)
         self.resent += len(indexes)
         return [(self._sent[index].header, self._sent[index].payload) for index in indexes]
+
+    def waits(self, header: Frame) -> bool:
+        """Whether nobody has answered for the frame yet."""
+        sent = self._sent.get(header.index)
+        return sent is not None and sent.header == header
 
     def check(self) -> None:
         assert self._bytes == sum(self._announced.values())

@@ -32,6 +32,7 @@ class Composer:
 
     def __init__(self, width: int, height: int, full_range: bool) -> None:
         self._size = (width, height)
+        self._full = full_range
         self._format = "yuvj420p" if full_range else "yuv420p"
         self._annotators: dict[tuple[int, int, int, int], Annotator] = {}
 
@@ -46,6 +47,8 @@ class Composer:
         """The frame to encode. The given frame may be drawn on."""
         matrix = matrix_of(frame)
         even = to_420(frame)
+        if is_full_range(even) != self._full:  # the source changed its range under way
+            even = even.reformat(format=self._format)
         if turn == 0 and even.format.name == self._format and (even.width, even.height) == self._size:
             if detections or tags:
                 even.make_writable()
@@ -82,8 +85,9 @@ def _fit(planes: Planes, width: int, height: int) -> Planes:
     """Scaled into ``width`` × ``height`` with its aspect ratio, black around."""
     if (planes.width, planes.height) == (width, height):
         return planes
-    factor = min(width / planes.width, height / planes.height)
-    wide, high = (max(2, int(side * factor) // 2 * 2) for side in (planes.width, planes.height))
+    # Whole numbers: a float could come out just below, and a picture that fits exactly would get a black line.
+    fitted = min(width, planes.width * height // planes.height), min(height, planes.height * width // planes.width)
+    wide, high = (max(2, side // 2 * 2) for side in fitted)
     small = codec.scale(planes, wide, high)
     black = 0 if planes.color_range == FULL else 16
     left, top = (width - wide) // 4 * 2, (height - high) // 4 * 2

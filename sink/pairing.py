@@ -38,6 +38,8 @@ class Pairing:
 
     def judge(self, wanted: int, wanted_pts: int | None, pts: int | None, packet: int | None) -> Verdict:
         """What to do with the decoder's next picture while frame ``wanted`` is looked for."""
+        if packet is None and pts is not None and pts == wanted_pts:
+            return Verdict.MATCH  # pts that come twice are told apart by their order
         index = next((self._index[key] for key in _keys(pts, packet) if key in self._index), None)
         if index is None:
             # Nobody announced it (yet). Later in time than the wanted one: it may still be; otherwise it never will.

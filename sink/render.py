@@ -96,8 +96,10 @@ class Renderer:
 
     def _tell(self, outcome: Outcome | Finished) -> None:
         with self._changed:
+            first = not self._outcomes
             self._outcomes.append(outcome)
-        self._notify()
+        if first:  # otherwise a wake-up is already under way
+            self._notify()
 
     def _run(self) -> None:
         crash: BaseException | None = None
@@ -111,6 +113,8 @@ class Renderer:
             self._studio.close()
         except OutputError as error:
             log.error("%s", error)
+        except Exception as error:  # noqa: BLE001  without a Finished the sink would wait for ever
+            crash = crash or error
         error_text = self._studio.error
         self._tell(Finished(error_text, crash))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from common.messages import Detection, Expired, GaveUp, Mode, Notice, Result, Tag
+from common.messages import MAX_RANGES, Detection, Expired, GaveUp, Mode, Notice, Result, Tag
 from common.wire import to_ranges
 from sink.ledger import State
 
@@ -73,6 +73,9 @@ class Reorder:
     def answer(self, answer: Result | GaveUp | Expired) -> None:
         """A result or the broker's word. Duplicates and results that come too late are counted."""
         index = answer.index
+        if isinstance(answer, Expired) and self._deadline is None:
+            self.dropped += 1  # nothing expires in lossless mode: the producer will send the frame again
+            return
         if index < self.next:
             if isinstance(answer, Result):
                 self._refresh(answer)
@@ -118,7 +121,8 @@ class Reorder:
     def received(self, above: int) -> list[tuple[int, int]]:
         """Ranges of indexes above ``above`` that are answered or decided."""
         decided = [(above + 1, self.next - 1)] if self.next > above + 1 else []
-        return decided + to_ranges(sorted(index for index in self._answers if index >= self.next))
+        answered = sorted(index for index in self._answers if index >= self.next)
+        return decided + to_ranges(answered, MAX_RANGES - len(decided))
 
     @property
     def waiting(self) -> int:

@@ -14,6 +14,7 @@ from common.metrics import Metrics
 from common.status import Status
 from common.transport import Hub, Poller, Unreachable, Waker, drain
 from common.wire import Reader, encode
+from sink.ledger import State
 from sink.stream import SinkStream
 
 #: Longest sleep of the loop, in seconds.
@@ -70,13 +71,13 @@ class Sink:
         return 0
 
     def _receive(self, now: float) -> None:
-        for parts in drain(self._media, BURST):
+        for parts in drain(self._media, BURST) if self._poller.ready(self._media) else ():
             try:
                 message, payload = self._read_media.decode(parts[1:])
                 self._on_media(parts[0], message, bytes(payload), now)
             except PeerError as error:
                 self._refused.warn(error.kind, f"refused a message of a producer: {error}")
-        for parts in drain(self._results, BURST):
+        for parts in drain(self._results, BURST) if self._poller.ready(self._results) else ():
             try:
                 answer, _ = self._read_results.decode(parts)
             except PeerError as error:
@@ -148,8 +149,9 @@ class Sink:
         for stream in self._streams.values():
             if stream.closed is None:
                 self._status.say("progress", **stream.progress())
-            for state, count in stream.ledger.states.items():
-                self._metrics.gauge("frames", count, stream=stream.config.name, state=state)
+            states = stream.ledger.states
+            for state in State:  # zeros as well: a count that has gone down would stay otherwise
+                self._metrics.gauge("frames", states.get(state, 0), stream=stream.config.name, state=state)
 
     def _sleep(self, now: float) -> float:
         deadlines = [at for stream in self._streams.values() if (at := stream.next_deadline()) is not None]

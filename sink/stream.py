@@ -52,6 +52,9 @@ class SinkStream:
 
     def on_link(self, message: m.Packet | m.Notice | m.End, payload: bytes, now: float) -> None:
         """A numbered message of the producer."""
+        if self._ended:  # given up: what comes now could no longer be shown or counted
+            self.counts["after_end"] += 1
+            return
         if self._renderer.full:  # not accepted: it will be sent again when we have caught up
             self._inlet.gap = True
             self.counts["held_up"] += 1
@@ -82,6 +85,7 @@ class SinkStream:
                 extra={"stream": self.config.name, "index": answer.index, "kind": answer.reason},
             )  # fmt: skip
         self._reorder.answer(answer)
+        self._progressed = True  # the producer paces itself by the time that answers take
 
     def advance(self, now: float) -> None:
         """Take the decisions that can be taken, fetch what the render thread has done."""

@@ -102,7 +102,7 @@ class Worker:
             self._refused.warn("broker_full", "the broker is away or takes nothing; beats and dones are dropped")
 
     def _receive(self, now: float) -> None:
-        for parts in drain(self._broker, BURST):
+        for parts in drain(self._broker, BURST) if self._poller.ready(self._broker) else ():
             try:
                 message, payload = self._read.decode(parts)
             except PeerError as error:
@@ -138,7 +138,8 @@ class Worker:
         hurry = self._stopper.draining or self._batcher.waiting >= self._batcher.capacity
         jobs = self._batcher.take(now, hurry)
         if jobs:
-            self._send(m.Started(worker=self._name, incarnation=self._incarnation, leases=_leases(jobs)))
+            leases = _leases(self._current(jobs))
+            self._send(m.Started(worker=self._name, incarnation=self._incarnation, leases=leases))
             self._engine.infer(jobs)
 
     def _on_inferred(self, event: Inferred) -> None:
@@ -176,18 +177,21 @@ class Worker:
     def _finish(self, jobs: list[Job], outcome: m.Outcome, reason: str, seconds: float = 0.0) -> None:
         for job in jobs:
             self._held.pop(job.key, None)
-        current = [job for job in jobs if job.work.incarnation == self._incarnation]
         self._send(
             m.Done(
                 worker=self._name,
                 incarnation=self._incarnation,
-                leases=_leases(current),
+                leases=_leases(self._current(jobs)),
                 outcome=outcome,
                 reason=reason,
                 seconds=seconds,
                 room=self._room,
             )
         )
+
+    def _current(self, jobs: list[Job]) -> list[Job]:
+        """Those that this broker leased: another incarnation's numbers mean other frames to it."""
+        return [job for job in jobs if job.work.incarnation == self._incarnation]
 
     def _sleep(self, now: float) -> float:
         wake = self._next_beat
