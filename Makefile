@@ -31,12 +31,12 @@ $(VENV)/bin/pip:
 
 # Editable, so that a change in the tree is what runs.
 $(VENV)/.installed: $(VENV)/bin/pip setup.cfg pyproject.toml constraints.txt
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	sh deploy/apt-packages.sh test
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,lint]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet -c constraints.txt -e '.[test,lint]'
 	touch $@
 
 clean:

@@ -141,9 +141,9 @@ class Backlog:
         rings = [ring for model in models if (ring := self._rings.get(model))]
         if not rings:
             return None
-        # Among models, the lane whose round is lowest is next. Rounds that went by while nobody served a model
-        # do not count, or its streams would be owed a burst.
-        ring = rings[0] if len(rings) == 1 else min(rings, key=self._turn)
+        # Among models, the lane whose turn is in the earliest round is next. Once served it joins the present round,
+        # so that the time in which nobody served its model earns it no burst.
+        ring = rings[0] if len(rings) == 1 else min(rings, key=_first_round)
         stream, lane = next(iter(ring.items()))
         self._round = max(self._round, lane.round)
         if lane.deficit < 1:
@@ -155,9 +155,6 @@ class Backlog:
             lane.round = self._round + 1
             ring.move_to_end(stream)
         return item
-
-    def _turn(self, ring: _Ring) -> int:
-        return max(next(iter(ring.values())).round, self._round)
 
     def remove(self, item: Item) -> None:
         """Take a queued frame out, wherever it stands."""
@@ -264,3 +261,7 @@ class Backlog:
         if stream is None:
             return None
         return min((lane.first() for lane in stream.lanes.values()), key=lambda item: item.frame.index)
+
+
+def _first_round(ring: _Ring) -> int:
+    return next(iter(ring.values())).round

@@ -65,9 +65,9 @@ class Seldom:
         self.counts: dict[str, int] = {}
         self._said: dict[str, float] = {}
 
-    def warn(self, kind: str, text: str, **extra: object) -> None:
+    def warn(self, kind: str, text: str, level: int = logging.WARNING, **extra: object) -> None:
         self.counts[kind] = count = self.counts.get(kind, 0) + 1
         now = time.monotonic()
         if now - self._said.get(kind, -SELDOM_S) >= SELDOM_S:
             self._said[kind] = now
-            self._log.warning("%s", text, extra={"kind": kind, "count": count, **extra})
+            self._log.log(level, "%s", text, extra={"kind": kind, "count": count, **extra})

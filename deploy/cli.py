@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import traceback
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,18 +18,36 @@ from rich.table import Table
 from common.errors import Exit, HeadraceError, UsageError
 from common.log import mask
 from deploy import spec
-from deploy.display import RunDisplay
+from deploy.display import RunDisplay, incomplete
 from deploy.run import Run
 
 app = typer.Typer(
     name="headrace",
     help="Live video inference on a fleet of workers: one stream in, the annotated stream out.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"headrace {metadata.version('headrace')}")
+        except metadata.PackageNotFoundError:
+            print("headrace, run from its sources")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="show the version and leave", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Live video inference on a fleet of workers: one stream in, the annotated stream out."""
+
 
 RUN_EXAMPLES = """Examples:
 
@@ -113,6 +134,8 @@ def perform(options: spec.RunOptions, verbose: bool = False) -> Exit:
         display.close()
         if job.result is not None and job.result["frames"]:
             display.ledger(job.result)
+    if code is Exit.INCOMPLETE:
+        _say(incomplete(job.result))
     return code
 
 
@@ -157,12 +180,34 @@ def _choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    """Entry point: errors of the user's become one line and an exit code."""
+    """Entry point: the user's errors become one line and an exit code."""
+    sys.exit(_answer(sys.argv[1:] or ["--help"]))
+
+
+def _answer(arguments: list[str]) -> int:
     try:
-        app()
+        return int(app(arguments, prog_name="headrace", standalone_mode=False) or 0)
     except HeadraceError as error:
-        print(f"headrace: {mask(str(error))}", file=sys.stderr)
-        sys.exit(int(error.exit_code))
+        _say(mask(str(error)))
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted")
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.INCOMPLETE)
+    except Exception as error:  # noqa: BLE001  told below, or shown with its trace
+        # The parser's own errors, by their shape: typer brings its parser along, or not, by version.
+        if (words := getattr(error, "format_message", None)) is None:
+            traceback.print_exc()
+            return int(Exit.CRASH)
+        where = getattr(getattr(error, "ctx", None), "command_path", "headrace")
+        _say(f"{' '.join(words().split()).rstrip('.')}: see {where} --help")
+        return int(Exit.USAGE)
+
+
+def _say(line: str) -> None:
+    print(f"headrace: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

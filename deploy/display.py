@@ -54,6 +54,7 @@ class RunDisplay:
             )
             self._task = self._progress.add_task("starting", total=None, text="")
             self._progress.start()
+        self._known = False  # the source is open
         self._total: int | None = None
         self._resolved = self._in_flight = 0
         self._waits = ""
@@ -66,7 +67,7 @@ class RunDisplay:
         if said.kind == "log":
             self._log(said)
         elif record["event"] == "source":
-            self._total = record["frames"]
+            self._known, self._total = True, record["frames"]
             sound = f", sound {'+'.join(record['sound'])}" if record["sound"] else ", no sound"
             self.note(f"{record['stream']}: {record['width']}x{record['height']} at {record['rate']:.5g} fps{sound}")
         elif record["event"] == "progress" and said.child == "producer":
@@ -93,7 +94,7 @@ class RunDisplay:
                 self._task, description="annotating" if self._resolved else "starting",
                 completed=self._resolved, total=self._total, text=text,
             )  # fmt: skip
-        elif now >= self._next_line:
+        elif self._known and now >= self._next_line:
             self._next_line = now + PLAIN_S
             self.note(text)
 
@@ -124,11 +125,22 @@ class RunDisplay:
         return (newest - count) / (now - then) if now > then else 0.0
 
     def _log(self, said: Said) -> None:
-        level = said.record.get("level", "")
-        # A fatal record comes back as the run's own last line.
-        if said.record.get("fatal") and not self._verbose and "trace" not in said.record:
+        record = said.record
+        # A fatal record comes back as the run's own last line; its trace is for those who ask.
+        if record.get("fatal") and not self._verbose:
             return
-        if self._verbose or level in ("warning", "error", "critical", "print"):
-            self.note(f"{said.child}: {said.record['message']}")
-            if "trace" in said.record:
-                self.note(str(said.record["trace"]))
+        if self._verbose or record.get("level") in ("warning", "error", "critical", "print"):
+            self.note(f"{said.child}: {record['message']}")
+            if self._verbose and "trace" in record:
+                self.note(str(record["trace"]))
+
+
+def incomplete(result: dict[str, Any] | None) -> str:
+    """One line for a run that came to its end with gaps. ``result``: the ledger entry."""
+    if result is None:
+        return "stopped before the outputs were closed: what was written before stays playable"
+    states = result["states"]
+    bad = {state: states[state] for state in ("failed", "lost") if states.get(state)}
+    counts = " and ".join(f"{count} {state}" for state, count in bad.items()) or "some lost"
+    reasons = ", ".join(f"{reason} {count}" for reason, count in result["reasons"].items())
+    return f"{counts} of {result['frames']} frames" + (f" ({reasons})" if reasons else "")

@@ -28,6 +28,8 @@ from deploy.spec import RunOptions, build
 STOP_S = 8.0
 #: The same where nothing can be saved any more.
 ABANDON_S = 1.0
+#: Longest path of the folder that ours is made in, in bytes: a Unix socket's whole path may have 107.
+MAX_BASE = 80
 #: First pause before a dead part is started again, in seconds; doubled each time up to the maximum.
 RESTART_S, RESTART_MAX_S = 0.2, 5.0
 #: A part that dies so often without having worked in between ends the run.
@@ -192,11 +194,13 @@ def check_model(spec: str) -> None:
 
 
 def _private_folder() -> str:
-    """A folder of mode 0700 for sockets and the configuration."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    folder = tempfile.mkdtemp(prefix="headrace-", dir=base if base and os.access(base, os.W_OK) else None)
-    (Path(folder) / FOLDER_MARK).touch()
-    return folder
+    """A folder of mode 0700 for sockets and the configuration. Raises OutputError."""
+    for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
+        if base and len(os.fsencode(base)) <= MAX_BASE and os.access(base, os.W_OK):
+            folder = tempfile.mkdtemp(prefix="headrace-", dir=base)
+            (Path(folder) / FOLDER_MARK).touch()
+            return folder
+    raise OutputError("no folder for sockets can be made in XDG_RUNTIME_DIR, TMPDIR or /tmp: free one")
 
 
 def _error_of(code: int, message: str) -> HeadraceError:

@@ -11,14 +11,17 @@ from typing import Literal
 import msgspec
 
 from common import config
-from common.errors import OutputError, UsageError
+from common.errors import UsageError
+from common.files import check_output_file, check_source_file, local_path
 
 #: Ending → kind of output.
 KINDS: dict[str, Literal["mp4", "mkv", "ts", "jsonl"]] = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "mkv", ".ts": "ts", ".jsonl": "jsonl", ".ndjson": "jsonl",
 }  # fmt: skip
-#: Schemes and places that are live by nature.
-LIVE = re.compile(r"^(?:[a-z][a-z0-9+.-]*://|/dev/)", re.IGNORECASE)
+#: Files that are live by nature.
+_DEVICE = re.compile("^/dev/")
+#: Most frames under way between the ends: what the sink can keep apart.
+MAX_WINDOW = 16384
 #: x264's presets.
 PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
@@ -71,12 +74,17 @@ class RunOptions:
 
 def build(options: RunOptions, folder: Path) -> config.Fleet:
     """The fleet's configuration, with ipc sockets in ``folder``. Raises UsageError, OutputError."""
-    outputs = [_output(text, options.source) for text in options.outputs]
-    if len({os.path.abspath(output.path) for output in outputs}) < len(outputs):
-        raise UsageError("the same output is named twice")
+    source = local_path(options.source)
+    if source is not None:
+        check_source_file(source)
+    outputs = [_output(text, source) for text in options.outputs]
+    for number, output in enumerate(outputs):
+        if any(_same(Path(output.path), Path(other.path)) for other in outputs[:number]):
+            raise UsageError(f"{output.path} is named twice as an output: leave one out")
+    check_output_file(ledger_path(Path(outputs[0].path)))
     if options.preset not in PRESETS:
         raise UsageError(f"unknown preset {options.preset!r}: choose one of {', '.join(PRESETS)}")
-    mode = options.mode or ("live" if LIVE.match(options.source) else "lossless")
+    mode = options.mode or ("live" if source is None or _DEVICE.match(str(source)) else "lossless")
     raw = {
         "broker": {name: f"ipc://{folder}/{name}" for name in ("frames", "workers", "news")},
         "sink": {name: f"ipc://{folder}/{name}" for name in ("media", "results")},
@@ -101,8 +109,8 @@ def build(options: RunOptions, folder: Path) -> config.Fleet:
                 "send_size": options.send_size,
                 "codec": options.codec,
                 # Two batches for each worker, and as much again on the way.
-                "in_flight": max(8, 4 * options.batch * options.workers),
-                "window": max(256, 8 * options.batch * options.workers * options.every),
+                "in_flight": min(MAX_WINDOW, max(8, 4 * options.batch * options.workers)),
+                "window": min(MAX_WINDOW, max(256, 8 * options.batch * options.workers * options.every)),
                 "carry": max(options.carry, 2.0 / options.fps if options.fps else 0.0),
                 "ledger": str(ledger_path(Path(outputs[0].path))),
                 "encoding": {"encoder": options.encoder, "preset": options.preset, "crf": options.crf},
@@ -112,7 +120,8 @@ def build(options: RunOptions, folder: Path) -> config.Fleet:
     try:
         return msgspec.convert(raw, config.Fleet)
     except msgspec.ValidationError as error:
-        raise UsageError(str(error)) from None
+        # The configuration's keys are the options' names.
+        raise UsageError(re.sub(r"- at `\$\..*?(\w+)`", r"for --\1", str(error))) from None
 
 
 def ledger_path(output: Path) -> Path:
@@ -130,26 +139,21 @@ def stream_name(source: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)[:64].strip("-") or "stream"
 
 
-def _output(text: str, source: str) -> config.Output:
+def _output(text: str, source: Path | None) -> config.Output:
     path = Path(text)
     if "://" in text:
         raise UsageError(f"{text}: only files can be written so far (.mp4, .mkv, .ts, .jsonl)")
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise UsageError(f"{text}: the ending says nothing known; use one of {', '.join(sorted(KINDS))}")
-    if "://" not in source and path.exists() and Path(source).exists() and path.samefile(source):
+    if source is not None and _same(path, source):
         raise UsageError(f"{text} is the source itself: name another output")
-    _check_writable(path)
+    check_output_file(path)
     return config.Output(path=str(path), kind=kind)
 
 
-def _check_writable(path: Path) -> None:
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise OutputError(f"cannot write {path}: there is no folder {folder}")
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise OutputError(f"cannot write {path}: permission denied")
-    if not path.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write {path}: permission denied in {folder}")
+def _same(one: Path, other: Path) -> bool:
+    """Whether both name one file, also through links."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return os.path.realpath(one) == os.path.realpath(other)

@@ -19,15 +19,19 @@ class Sampler:
         self._step = None if fps is None else 1 / Fraction(fps).limit_denominator(100_000)
         self._seen = 0
         self._due: Fraction | None = None
+        self._last: Fraction | None = None  # time of the frame before
 
     def wants(self, time: Fraction) -> bool:
         """Whether the frame at ``time`` (seconds) goes to the model. Called once for each frame, in order."""
         turn = self._seen % self._every == 0
+        gap = self._step if self._last is None else time - self._last
         self._seen += 1
-        if not turn or self._step is None:
+        self._last = time
+        if not turn or self._step is None or gap is None:
             return turn
-        # A quarter of a step of tolerance: a frame that jitters to just before its slot still takes it.
-        if self._due is not None and time < self._due - self._step / 4:
+        # The frame that lies nearest to the slot takes it, so that jitter does no harm: tolerance is half a frame, but
+        # never more than a quarter of a step.
+        if self._due is not None and time < self._due - min(gap / 2, self._step / 4):
             return False
         if self._due is None or time - self._due > self._step:  # first frame, or a hole in the stream: a new grid
             self._due = time

@@ -5,13 +5,11 @@ PyAV's errors become SourceError here and nowhere else. Nothing is decoded in th
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
@@ -19,6 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from common.errors import SourceError
+from common.files import check_source_file, local_path
 from common.log import mask
 from common.media import Track
 
@@ -161,8 +160,11 @@ def cut_short(source: Source) -> str | None:
 
 def _open(address: str, live: bool) -> InputContainer:
     shown = mask(address)
-    if "://" not in address:
-        _look_at_file(Path(address))
+    path = local_path(address)
+    if path is not None:
+        check_source_file(path)
+        if path.is_file():
+            address = f"file:{path}"  # taken literally: a colon in a file's name would be read as a protocol's
     options: dict[str, str] = {}
     if address.startswith(("rtsp://", "rtsps://")):
         options = {"rtsp_transport": "tcp", "timeout": str(int(READ_S * 1e6))}
@@ -176,17 +178,6 @@ def _open(address: str, live: bool) -> InputContainer:
     except (av.FFmpegError, ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SourceError(f"{shown} cannot be opened: {reason}; check the address and that the server runs") from None
-
-
-def _look_at_file(path: Path) -> None:
-    if not path.exists():
-        raise SourceError(f"no such file: {path}")
-    if path.is_dir():
-        raise SourceError(f"{path} is a folder: name a video file or a stream's address")
-    if not os.access(path, os.R_OK):
-        raise SourceError(f"{path} may not be read: check its permissions")
-    if path.is_file() and path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty (0 bytes)")
 
 
 def _choose_video(container: InputContainer, address: str) -> VideoStream:

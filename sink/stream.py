@@ -16,6 +16,7 @@ from typing import Any
 from common import messages as m
 from common.config import Stream
 from common.errors import PeerError
+from common.log import Seldom
 from common.media import unpack
 from sink.inlet import Arrival, Inlet
 from sink.ledger import Ledger, State
@@ -44,6 +45,7 @@ class SinkStream:
         self._resolved = self._durable = -1
         self._progressed = False
         self.counts: Counter[str] = Counter()
+        self._failures = Seldom(log)
         self.closed: m.Closed | None = None
 
     @property
@@ -80,10 +82,10 @@ class SinkStream:
             self.counts["other_epoch"] += 1
             return
         if isinstance(answer, m.GaveUp):
-            log.warning(
-                "frame %d failed: %s%s", answer.index, answer.reason, f": {answer.detail}" if answer.detail else "",
-                extra={"stream": self.config.name, "index": answer.index, "kind": answer.reason},
-            )  # fmt: skip
+            why = f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
+            self._failures.warn(
+                answer.reason, f"frame {answer.index} failed: {why}", stream=self.config.name, index=answer.index
+            )
         self._reorder.answer(answer)
         self._progressed = True  # the producer paces itself by the time that answers take
 
@@ -149,7 +151,8 @@ class SinkStream:
         if finished.crash is not None:
             raise finished.crash
         self._durable = self._resolved
-        error = finished.error or self._write_ledger()
+        error = self._write_ledger()
+        error = finished.error or error
         self.check()
         self.closed = m.Closed(stream=self.config.name, epoch=self.epoch, states=self.ledger.states, error=error[:2000])
 
@@ -160,7 +163,7 @@ class SinkStream:
         return self.ledger.report(self.config.name, repairs, parts)
 
     def _write_ledger(self) -> str:
-        if self.config.ledger is None:
+        if self.config.ledger is None or not self.ledger.announced:  # no frame, no output, no ledger
             return ""
         path = Path(self.config.ledger)
         try:

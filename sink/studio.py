@@ -213,13 +213,16 @@ class Studio:
             self._failed(output, error)
 
     def _failed(self, output: Output, error: OutputError) -> None:
-        log.error("%s", error, extra={"stream": self._config.name, "output": str(output.path)})
         self.error = self.error or str(error)
         if isinstance(output, ContainerOutput):
             output.discard()
             self._files = [one for one in self._files if one is not output]
         else:
             self._lines = [one for one in self._lines if one is not output]
+        # Of the last one, whoever started us says so: it ends the stream.
+        others = {"fatal": True} if self.dead else {}
+        text = f"{error}" if self.dead else f"{error}; the other outputs go on"
+        log.error("%s", text, extra={"stream": self._config.name, "output": str(output.path), **others})
 
 
 def _restore_colours(track: VideoStream, hello: Hello) -> None:

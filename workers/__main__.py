@@ -46,16 +46,15 @@ def main() -> None:
         _restart_with_settings(fleet.workers)
         from workers.service import Worker
 
-        model = load(fleet.workers.model, fleet.workers.threshold)
         try:
+            model = load(fleet.workers.model, fleet.workers.threshold)
             device = _resolve(fleet.workers.device)
             model.setup(device)
         except ModelError:
             raise
-        except Exception as error:
-            raise ModelError(
-                f"model {fleet.workers.model} cannot be set up: {type(error).__name__}: {error}"
-            ) from error
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            raise ModelError(f"model {fleet.workers.model!r} cannot be set up: {what}") from error
         return Worker(fleet, model, device, options.name, Status(options.status_fd, "worker"), stopper).run()
 
     run_part("worker", body)

@@ -141,8 +141,8 @@ class Engine:
             ]
         except ModelError as failure:
             error = str(failure)
-        except Exception as failure:  # noqa: BLE001  a user's model may raise anything
-            error = f"model {self._name} raised {type(failure).__name__}: {failure}"
+        except BaseException as failure:  # noqa: BLE001  a user's model may raise anything, SystemExit too
+            error = f"model {self._name} raised {type(failure).__name__}: {' '.join(str(failure).split())}"
         return Inferred(jobs, findings, error[:1000], started, time.monotonic() - started)
 
     def _placement(self, job: Job) -> Placement:

@@ -144,7 +144,8 @@ class Worker:
 
     def _on_inferred(self, event: Inferred) -> None:
         if event.error:
-            self._refused.warn("model", event.error, worker=self._name)
+            # The sink says it once more, and aloud, of each frame that no other attempt could save.
+            self._refused.warn("model", event.error, logging.INFO, worker=self._name)
             self._finish(event.jobs, "failed", event.error, event.seconds)
             return
         reached: list[Job] = []
@@ -167,6 +168,8 @@ class Worker:
             )
             sink = self._sinks.get(frame.sink)
             (reached if sink is not None and sink.send(encode(result)) else missed).append(job)
+        if reached and not self._done:
+            self._status.say("working", worker=self._name)
         self._done += len(reached)
         if reached:
             self._finish(reached, "ok", "", event.seconds)

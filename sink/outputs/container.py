@@ -7,6 +7,7 @@ become OutputError here.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +18,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from common.errors import OutputError
+from common.log import Seldom
 from sink.sound import Sound
 
 #: Longest wait of one track for another, in microseconds; a silent track would hold everything back for 10 s.
@@ -40,6 +42,8 @@ FORMATS = {"mp4": "mp4", "mkv": "matroska", "ts": "mpegts"}
 #: Containers without negative times: sound that starts before zero (the priming of an encoder) is moved to zero.
 NO_NEGATIVE = ("mkv", "ts")
 
+log = logging.getLogger(__name__)
+
 
 class ContainerOutput:
     """``sounds`` are the tracks beside the picture; each knows whether it is copied or encoded for this container."""
@@ -51,6 +55,7 @@ class ContainerOutput:
         self._video: VideoStream | None = None
         self._audio: list[AudioStream] = []
         self._last_dts: dict[int, int] = {}
+        self._seldom = Seldom(log)
         self._held: av.Packet | None = None
         self._held_duration = 0
         #: All pictures up to this pts (time base of the video) are on disk.
@@ -85,7 +90,13 @@ class ContainerOutput:
         if floor is not None and at <= floor:
             at = floor + 1
         self._last_dts[number] = at
-        self._mux(_copy(packet, self._audio[number], at, base, packet.duration or 0))
+        copy = _copy(packet, self._audio[number], at, base, packet.duration or 0)
+        try:
+            self._container.mux(copy)
+        except av.InvalidDataError:  # the packet's bytes, not the file: some muxers look into them (ADTS into MP4)
+            self._seldom.warn("sound", f"{self.path}: damaged sound is left out", output=str(self.path))
+        except (av.FFmpegError, OSError) as error:
+            raise self._error(error) from None
 
     def close(self) -> None:
         """Write what is held and the trailer. Raises OutputError."""
