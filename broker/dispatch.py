@@ -23,7 +23,8 @@ class Dispatcher:
 
     ``counts`` says how often each thing happened: ``accepted``; how accepted frames ended (``accepted.ENDS``); frames
     that were not accepted (``duplicate``, ``stale_epoch``, ``refused``, ``refused_live``, ``too_many_streams``); and
-    ``sent``, ``unsent``, ``returned``, ``lost_on_the_way``, ``late_done``, ``unknown_lease``, ``paused``, ``worker_*``.
+    ``sent``, ``unsent``, ``returned``, ``lost_on_the_way``, ``late_done``, ``unknown_lease``, ``probed``,
+    ``paused``, ``worker_*``.
     """
 
     def __init__(self, incarnation: str, limits: Limits | None = None) -> None:
@@ -137,7 +138,7 @@ class Dispatcher:
     def _on_worker(self, event: Heard, now: float) -> None:
         message = event.message
         if isinstance(message, Beat):
-            self._on_word(event.route, self._roster.beat(event.route, message, now))
+            self._on_beat(event.route, message, now)
         elif isinstance(message, Ready):
             self._on_ready(event.route, message, now)
         elif isinstance(message, Started):
@@ -158,14 +159,18 @@ class Dispatcher:
         if known is None:
             self.counts["worker_ready"] += 1
             self._out.append(Log(f"worker ready for {', '.join(ready.models)} on {ready.device}", ready.worker))
-        self._on_word(route, lost)
+        self._all_back(lost, "its worker has been restarted")
 
-    def _on_word(self, route: bytes, lost: list[Lease] | None) -> None:
+    def _on_beat(self, route: bytes, beat: Beat, now: float) -> None:
+        lost = self._roster.beat(route, beat, now)
         if lost is None:
-            self._out.append(SendWho(route, Who(incarnation=self.incarnation)))
+            self._who(route)
             return
         self.counts["lost_on_the_way"] += len(lost)
-        self._all_back(lost, "the worker no longer has it")
+        self._all_back(lost, "its worker no longer has it")
+
+    def _who(self, route: bytes) -> None:
+        self._out.append(SendWho(route, Who(incarnation=self.incarnation)))
 
     def _on_done(self, done: Done, now: float) -> None:
         leases = self._roster.done(done, now)
@@ -217,6 +222,9 @@ class Dispatcher:
             return
         for worker in self._roster.silent(now):
             self._lose(worker, "silent")
+        for worker in self._roster.quiet(now):
+            self.counts["probed"] += 1
+            self._who(worker.route)
         for worker in self._roster.hung(now):
             self.counts["worker_hung"] += 1
             self._out.append(Log(f"worker hangs with {len(worker.leases)} leases", worker.name, warning=True))

@@ -11,6 +11,8 @@ class Limits:
 
     #: A worker that is silent this long is taken for dead (it beats every 0.25 s).
     heartbeat_timeout: float = 1.5
+    #: A worker that is silent this long is asked who it is: sending shows at once if its process is gone.
+    probe_after: float = 0.4
     #: Broken-off or failed attempts after which a frame is given up.
     max_attempts: int = 3
     #: Most frames and payload bytes queued for one stream; leases, bounded by the workers' room, come on top.

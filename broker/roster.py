@@ -7,7 +7,6 @@ have counted is subtracted. A lost message so corrects itself with the next word
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from broker.backlog import Item
@@ -102,11 +101,15 @@ class Roster:
         if worker is None:
             if len(self.workers) >= self._limits.workers:
                 return None
-            worker = Worker(ready.worker, route, dict(ready.models), now, now)
+            worker = Worker(ready.worker, route, {}, now, now)
             self.workers[ready.worker] = self._routes[route] = worker
         worker.models = dict(ready.models)
-        worker.draining = worker.stuck = False
-        return lost + self._heard(worker, (), ready.room, now)
+        worker.draining = False
+        worker.seen, worker.room = now, ready.room
+        # A Ready does not say what it holds, so all that was sent may still be on its way; the next Beat tells.
+        worker.uncounted = set(worker.leases)
+        self._sort(worker)
+        return lost
 
     def beat(self, route: bytes, beat: Beat, now: float) -> list[Lease] | None:
         """A worker lives → leases lost on the way to it; None: it must say Ready."""
@@ -124,14 +127,10 @@ class Roster:
         worker.draining = beat.draining
         if not beat.leases:
             worker.stuck = False  # what hung is over, one way or the other
-        return self._heard(worker, held, beat.room, now)
-
-    def _heard(self, worker: Worker, held: Iterable[int], room: int, now: float) -> list[Lease]:
-        held = set(held)
-        worker.seen = now
-        unconfirmed = [lease for number, lease in worker.leases.items() if number not in held]
+        listed = set(held)
+        unconfirmed = [lease for number, lease in worker.leases.items() if number not in listed]
         lost = [lease for lease in unconfirmed if now - lease.sent > self._limits.lost_after]
-        worker.room = room
+        worker.seen, worker.room = now, beat.room
         # What it does not list was still on its way when it counted its room.
         worker.uncounted = {lease.number for lease in unconfirmed}
         for lease in lost:
@@ -211,6 +210,10 @@ class Roster:
     def silent(self, now: float) -> list[Worker]:
         """Workers whose heartbeats have stopped."""
         return [w for w in self.workers.values() if now - w.seen > self._limits.heartbeat_timeout]
+
+    def quiet(self, now: float) -> list[Worker]:
+        """Workers that have missed a heartbeat."""
+        return [w for w in self.workers.values() if now - w.seen > self._limits.probe_after]
 
     def hung(self, now: float) -> list[Worker]:
         """Workers with an overdue batch, or with leases of which none is started."""

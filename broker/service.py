@@ -97,7 +97,7 @@ class Broker:
             if isinstance(action, SendWork):
                 self._send_work(action, now)
             elif isinstance(action, SendWho):
-                self._send(action.route, action.who)
+                self._send_who(action, now)
             elif isinstance(action, Tell):
                 sink = self._sinks.get(action.sink)
                 if sink is None or not sink.send(encode(action.message)):
@@ -114,11 +114,11 @@ class Broker:
         except Unreachable:
             self._perform(self._core.handle(Gone(action.route), now), now)
 
-    def _send(self, route: bytes, message: m.Head) -> None:
+    def _send_who(self, action: SendWho, now: float) -> None:
         try:
-            self._workers.send(route, encode(message))
+            self._workers.send(action.route, encode(action.who))  # where the queue is full, the next one will do
         except Unreachable:
-            return
+            self._perform(self._core.handle(Gone(action.route), now), now)
 
     def _publish(self) -> None:
         self._news.send(encode(self._core.news()))

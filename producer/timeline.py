@@ -12,6 +12,9 @@ from fractions import Fraction
 
 #: A picture that comes so many seconds before its predecessor, and the next one too, is no jitter: the clock jumped.
 JUMP_S = 1.0
+#: A picture that comes so many seconds after its predecessor has a wrong time, or the clock jumped. MP4 cannot even
+#: write such a pause (32 bits of time-base units: 13 h at 90 kHz, 71 min at 1 MHz).
+LEAP_S = 3600.0
 #: A file that starts later than this, in seconds, is a cut from a longer stream: its output starts at zero.
 LATE_START_S = 10.0
 
@@ -35,6 +38,7 @@ class Timeline:
         self._tick = max(1, round(1 / (rate * time_base))) if rate else max(1, round(Fraction(1, 25) / time_base))
         self._last: int | None = None
         self._jumps = 0  # pictures in a row that lie far back
+        self._leaps = 0  # and far ahead
         self.repairs: Counter[str] = Counter()
         self.offset = Fraction(0)  #: added to every time of every track, in seconds
         if start is not None and (start < 0 or rebase or start > LATE_START_S):
@@ -55,8 +59,10 @@ class Timeline:
             out = 0
         if self._last is not None and out <= self._last:
             out = self._later(out, self._last)
+        elif self._last is not None and (out - self._last) * self._base > LEAP_S:
+            out = self._nearer(out, self._last)
         else:
-            self._jumps = 0
+            self._jumps = self._leaps = 0
         self._last = out
         return Stamp(out, length)
 
@@ -70,6 +76,17 @@ class Timeline:
         self._jumps = 0
         self.repairs["jumped_back"] += 1
         self.offset += (last + self._tick - out) * self._base
+        return last + self._tick
+
+    def _nearer(self, out: int, last: int) -> int:
+        """A time soon after ``last`` for a picture whose own, ``out``, lies far ahead."""
+        self._leaps += 1
+        if self._leaps < 2:  # one wrong time
+            self.repairs["too_far_ahead"] += 1
+        else:
+            self._leaps = 0
+            self.repairs["jumped_ahead"] += 1
+            self.offset -= (out - last - self._tick) * self._base
         return last + self._tick
 
     def shift(self, time_base: Fraction) -> int:

@@ -86,10 +86,11 @@ class Window:
 
     def news(self, news: News, stream: str, epoch: int, now: float) -> list[tuple[Frame, bytes]]:
         """The broker's word: the frames to send again, oldest first."""
+        held = _held(news.held, stream, epoch)
         if self._incarnation is not None and news.incarnation != self._incarnation:
-            again = list(self._sent)  # another broker: what the old one held is gone
+            # Another broker: what the old one held is gone, what reached the new one already is not.
+            again = [index for index in self._sent if not in_ranges(held, index)]
         else:
-            held = _held(news.held, stream, epoch)
             again = []
             # Knowledge needs both ends: an Ack must have come since the last News, or the sink's view is stale.
             fresh = self._ack_count > self._ack_seen

@@ -21,6 +21,18 @@ Plane = NDArray[np.uint8]
 Planes = tuple[Plane, Plane, Plane]
 
 
+#: What lay under one shape: where in Y, where in U and V, and the samples.
+Saved = tuple[tuple[slice, slice], tuple[slice, slice], Plane, Plane, Plane]
+
+
+def restore(planes: Planes, saved: list[Saved]) -> None:
+    """Take back what :meth:`Annotator.draw` did to ``planes``; empties ``saved``."""
+    y, u, v = planes
+    while saved:  # in reverse: shapes overlap
+        within, covered, luma, cb, cr = saved.pop()
+        y[within], u[covered], v[covered] = luma, cb, cr
+
+
 class Annotator:
     """Draws on 8-bit 4:2:0 pictures of one size and colour description. For one thread.
 
@@ -34,12 +46,18 @@ class Annotator:
         self._layout = Layout(width, height, Palette(color_range, matrix, height))
 
     def draw(
-        self, planes: Planes, detections: Sequence[Detection], tags: Sequence[Tag] = (), stale: bool = False
+        self,
+        planes: Planes,
+        detections: Sequence[Detection],
+        tags: Sequence[Tag] = (),
+        stale: bool = False,
+        saved: list[Saved] | None = None,
     ) -> None:
         """Outline, label and dot every detection, and list the first tags at the top left.
 
         Boxes and points are pixels of this picture; what lies outside is clipped, what is not a number is left out.
         ``stale`` marks boxes carried over from an earlier picture: of the outline only the corners are drawn.
+        What is painted over is appended to ``saved``, for :func:`restore`.
         Raises ValueError when a plane has another shape than this annotator's.
         """
         y, u, v = planes
@@ -47,9 +65,12 @@ class Annotator:
             raise ValueError(f"planes of {y.shape}, {u.shape}, {v.shape}, not {self._luma} and {self._chroma}")
         for shape in self._layout.arrange(detections, tags, stale):
             (x0, y0, x1, y1), colour = shape.rect, shape.colour
+            covered = slice(y0 // 2, (y1 + 1) // 2), slice(x0 // 2, (x1 + 1) // 2)
+            if saved is not None:
+                within = slice(y0, y1), slice(x0, x1)
+                saved.append((within, covered, y[within].copy(), u[covered].copy(), v[covered].copy()))
             if isinstance(shape, Fill):
                 y[y0:y1, x0:x1] = colour.y
-                covered = slice(y0 // 2, (y1 + 1) // 2), slice(x0 // 2, (x1 + 1) // 2)
                 u[covered] = colour.u
                 v[covered] = colour.v
             elif isinstance(shape, Text):

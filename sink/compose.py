@@ -15,7 +15,7 @@ from common import codec
 from common.codec import Planes
 from common.messages import Detection, Tag
 from common.picture import FULL, is_full_range, matrix_of, planes_of, to_420, upright_size
-from sink.annotate import Annotator
+from sink.annotate import Annotator, Saved, restore
 
 #: Annotators for so many picture sizes are kept.
 MAX_ANNOTATORS = 4
@@ -28,9 +28,17 @@ def even_size(frame: av.VideoFrame, turn: int) -> tuple[int, int]:
 
 
 class Composer:
-    """For an encoder of ``width`` × ``height`` and one range."""
+    """For an encoder of ``width`` × ``height`` and one range.
 
-    def __init__(self, width: int, height: int, full_range: bool) -> None:
+    A decoded picture is mostly one that later pictures refer to, so it must not stay drawn on. Where the decoder has
+    no threads of its own (``idle_decoder``) it is drawn on, encoded and then restored, which spares copying it whole;
+    else a copy is drawn on. Call :meth:`restore` when the picture is encoded.
+    """
+
+    def __init__(self, width: int, height: int, full_range: bool, idle_decoder: bool = False) -> None:
+        self._idle_decoder = idle_decoder
+        self._drawn: Planes | None = None
+        self._saved: list[Saved] = []
         self._size = (width, height)
         self._full = full_range
         self._format = "yuvj420p" if full_range else "yuv420p"
@@ -44,29 +52,47 @@ class Composer:
         tags: Sequence[Tag],
         stale: bool,
     ) -> av.VideoFrame:
-        """The frame to encode. The given frame may be drawn on."""
+        """The frame to encode. The given frame may be drawn on until :meth:`restore`."""
+        self.restore()
         matrix = matrix_of(frame)
         even = to_420(frame)
         if is_full_range(even) != self._full:  # the source changed its range under way
             even = even.reformat(format=self._format)
         if turn == 0 and even.format.name == self._format and (even.width, even.height) == self._size:
             if detections or tags:
-                even.make_writable()
-                self._draw(planes_of(even, matrix), detections, tags, stale)
+                in_place = self._idle_decoder and even is frame
+                if not in_place:
+                    even.make_writable()
+                planes = planes_of(even, matrix)
+                self._draw(planes, detections, tags, stale, self._saved if in_place else None)
+                self._drawn = planes if in_place else None
             return even
         planes = _pad(codec.rotate(planes_of(even, matrix), turn))
         if detections or tags:
             self._draw(planes, detections, tags, stale)
         return _build(_fit(planes, *self._size), self._format)
 
-    def _draw(self, planes: Planes, detections: Sequence[Detection], tags: Sequence[Tag], stale: bool) -> None:
+    def restore(self) -> None:
+        """Take back what was drawn on the last frame, if it was drawn on in place."""
+        planes, self._drawn = self._drawn, None
+        if planes is not None:
+            restore((planes.y, planes.u, planes.v), self._saved)
+
+    def _draw(
+        self,
+        planes: Planes,
+        detections: Sequence[Detection],
+        tags: Sequence[Tag],
+        stale: bool,
+        saved: list[Saved] | None = None,
+    ) -> None:
         key = (planes.width, planes.height, planes.color_range, planes.matrix)
         annotator = self._annotators.get(key)
         if annotator is None:
             if len(self._annotators) >= MAX_ANNOTATORS:
                 self._annotators.clear()
             annotator = self._annotators[key] = Annotator(*key)
-        annotator.draw((planes.y, planes.u, planes.v), detections, tags, stale)
+        annotator.draw((planes.y, planes.u, planes.v), detections, tags, stale, saved)
 
 
 def is_full(frame: av.VideoFrame) -> bool:

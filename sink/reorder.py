@@ -14,7 +14,7 @@ from common.messages import MAX_RANGES, Detection, Expired, GaveUp, Mode, Notice
 from common.wire import to_ranges
 from sink.ledger import State
 
-#: Results that may wait for their Notice; the producer's window keeps honest ones far below.
+#: How far ahead of the Notices a result is kept. Those of announced frames are always kept: the window bounds them.
 MAX_WAITING = 8192
 #: Carried boxes older than this, in seconds, are drawn as stale. Younger ones are drawn in full, or boxes would flicker
 #: at every sampled frame.
@@ -83,7 +83,7 @@ class Reorder:
         held = self._answers.get(index)
         if held is not None and (isinstance(held, Result) or not isinstance(answer, Result)):
             self.duplicates += 1
-        elif held is None and (len(self._answers) >= MAX_WAITING or index >= self.announced + MAX_WAITING):
+        elif index >= self.announced + MAX_WAITING:
             self.dropped += 1
         else:
             self._answers[index] = answer  # a result beats an earlier "expired"
@@ -176,4 +176,4 @@ class Reorder:
     def check(self) -> None:
         assert list(self._notices) == list(range(self.next, self.announced)), "a notice is missing or decided twice"
         assert all(index >= self.next for index in self._answers)
-        assert len(self._answers) <= MAX_WAITING
+        assert len(self._answers) <= len(self._notices) + MAX_WAITING

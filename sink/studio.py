@@ -158,7 +158,9 @@ class Studio:
             frame = self._composer(picture, notice.turn, decision.detections, decision.tags, decision.stale)
             self._durations.append(notice.duration)
             self._encoded.append((decision.index, notice.out))
-            for packet in self._encoder.encode(frame, notice.out, notice.duration):
+            packets = list(self._encoder.encode(frame, notice.out, notice.duration))
+            self._composer.restore()  # the encoder has its own copy by now
+            for packet in packets:
                 self._mux_video(packet)
         except OutputError as error:  # no encoder: no file output can go on
             for output in list(self._files):
@@ -168,7 +170,7 @@ class Studio:
         size, full = even_size(picture, turn), is_full(picture)
         shape = shape_of(self._hello.video, size, full, turn in (90, 270))
         self._encoder = Encoder(shape, self._config.encoding, self._hello.mode == "live")
-        self._composer = Composer(*size, full)
+        self._composer = Composer(*size, full, idle_decoder=self._hello.threads == 1)
         log.info("encoding %dx%d with %s", *size, self._encoder.name, extra={"stream": self._config.name})
 
     def _mux_video(self, packet: av.Packet) -> None:

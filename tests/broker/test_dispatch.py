@@ -275,6 +275,24 @@ def test_our_own_pause_is_not_their_silence(bench: Bench) -> None:
     assert bench.core.workers == 0
 
 
+def test_a_quiet_worker_is_probed(bench: Bench) -> None:
+    """Sending to it shows whether its process is still there; a Ready in answer costs it nothing."""
+    bench.ready("w", room=2)
+    sent = bench.frame(0)
+    bench.ready("x", room=0)
+    bench(Tick())
+    bench.now += 0.3
+    bench.beat("x")
+    bench.now += 0.2
+    actions = bench(Tick())
+    assert [action.route for action in actions if isinstance(action, SendWho)] == [b"w"]
+    bench.now += 1
+    assert bench.ready("w", room=1) == []
+    assert bench.beat("w", leases(sent), room=1) == []
+    assert bench.counts["returned"] == 0
+    assert len(bench.frame(1)) == 1
+
+
 def test_disconnected_worker(bench: Bench) -> None:
     bench.ready(room=1)
     bench.frame(0)

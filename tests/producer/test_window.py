@@ -124,6 +124,7 @@ def test_a_new_broker_gets_everything_at_once() -> None:
     made.ack(ack(received=[(1, 1)]), 0.5)
     assert again(made, now=1.1, incarnation="b", heard=False) == [0, 2]
     assert again(made, (0, 2), now=1.2, incarnation="b") == []
+    assert again(made, (2, 2), now=1.3, incarnation="c") == [0], "what reached it before its first word is not sent"
 
 
 def test_the_first_news_is_no_new_broker() -> None:

@@ -63,7 +63,7 @@ def test_each_line_is_on_disk_at_once(output: JsonLinesOutput) -> None:
 def test_times_are_the_repaired_ones(output: JsonLinesOutput) -> None:
     output.write(Decision(notice(0, pts=None, out=-TICK // 3), State.CARRIED), State.CARRIED, "")
     output.close()
-    assert written(output.path)[0]["pts"] == pytest.approx(-0.013346, abs=1e-6)
+    assert written(output.path)[0]["pts"] == pytest.approx(-171 / (25 * TICK), abs=1e-6)
 
 
 def test_nothing_written_leaves_no_file(output: JsonLinesOutput) -> None:
