@@ -81,7 +81,7 @@ class Broker:
             try:
                 message, _ = self._read_workers.decode(parts[1:])
             except PeerError as error:
-                self._seldom.warn(error.kind, f"refused a message of a worker: {error}")
+                self._seldom.warn(error.kind, f"refused a message of a worker: {error}", peer=parts[0].hex())
                 continue
             self._perform(self._core.handle(Heard(parts[0], message), now), now)
         for parts in drain(self._frames, BURST) if self._poller.ready(self._frames) else ():
@@ -127,4 +127,6 @@ class Broker:
         self._metrics.gauge("queued_bytes", size)
         self._metrics.gauge("leased_frames", self._core.leased)
         self._metrics.gauge("workers", self._core.workers)
+        for kind, count in self._core.counts.items():
+            self._metrics.gauge("broker_events", count, kind=kind)
         self._status.say("progress", queued=queued, leased=self._core.leased, workers=self._core.workers)

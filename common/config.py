@@ -155,7 +155,7 @@ def load(path: Path) -> Fleet:
     try:
         raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         return msgspec.convert(raw, Fleet)
-    except (ValueError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise UsageError(f"{path}: {error}") from None
 
 

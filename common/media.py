@@ -56,6 +56,8 @@ def _write(track: Track, carrier: Carrier) -> bytes:
     with av.open(buffer, "w", format=carrier) as container:
         # opaque: the parameters are copied as they are; without it a decoder-only codec (AV1) is looked for in vain.
         copy = container.add_stream_from_template(track, opaque=True)
+        if track.codec_context.name == "rawvideo":  # only the tag says how the pixels lie
+            copy.codec_context.codec_tag = track.codec_context.codec_tag
         packet = av.Packet(b"\0" * 16)
         packet.stream = copy
         packet.time_base = Fraction(1, 1000)

@@ -14,8 +14,8 @@ from common.codec import Planes, resolve_matrix
 NATIVE = ("yuv420p", "yuvj420p")
 #: Ranges of ISO/IEC 23091-2 as FFmpeg numbers them.
 LIMITED, FULL = 1, 2
-#: Matrix number of ISO/IEC 23091-2.
-BT601 = 6
+#: Matrix numbers of ISO/IEC 23091-2.
+UNSPECIFIED, BT601 = 2, 6
 
 
 def turn(frame: av.VideoFrame) -> int:
@@ -43,17 +43,18 @@ def to_420(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> av.Vide
     if is_native(frame) and size in (None, (frame.width, frame.height)):
         return frame
     width, height = size or (frame.width, frame.height)
-    if _is_rgb(frame):
+    if is_rgb(frame):
         return frame.reformat(width, height, "yuv420p", dst_colorspace="ITU601")
     return frame.reformat(width, height, "yuvj420p" if is_full_range(frame) else "yuv420p")
 
 
 def matrix_of(frame: av.VideoFrame) -> int:
     """Number (ISO/IEC 23091-2) of the matrix that :func:`to_420` leaves the frame in; never unspecified."""
-    return BT601 if _is_rgb(frame) else resolve_matrix(int(frame.colorspace), frame.height)
+    return BT601 if is_rgb(frame) else resolve_matrix(int(frame.colorspace), frame.height)
 
 
-def _is_rgb(frame: av.VideoFrame) -> bool:
+def is_rgb(frame: av.VideoFrame) -> bool:
+    """Whether the picture has no Y'CbCr matrix yet (RGB, palette)."""
     return frame.format.is_rgb or frame.format.name.startswith("pal")
 
 

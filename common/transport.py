@@ -55,8 +55,8 @@ def check_address(address: str, insecure: bool = False) -> None:
     if scheme != "tcp":
         return
     host, found, port = rest.rpartition(":")
-    if not found or not (port == "*" or port.isdigit()):
-        raise UsageError(f"{address!r} has no port: write tcp://host:port")
+    if not found or not (port == "*" or (port.isascii() and port.isdigit() and int(port) < 2**16)):
+        raise UsageError(f"{address!r} has no port up to 65535: write tcp://host:port")
     if not insecure and not _is_loopback(host.strip("[]")):
         raise UsageError(f"{address!r} leaves this machine unencrypted: use ipc or loopback, or set insecure = true")
 

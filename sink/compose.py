@@ -14,7 +14,17 @@ import numpy as np
 from common import codec
 from common.codec import Planes
 from common.messages import Detection, Tag
-from common.picture import FULL, is_full_range, matrix_of, planes_of, to_420, upright_size
+from common.picture import (
+    BT601,
+    FULL,
+    UNSPECIFIED,
+    is_full_range,
+    is_rgb,
+    matrix_of,
+    planes_of,
+    to_420,
+    upright_size,
+)
 from sink.annotate import Annotator, Saved, restore
 
 #: Annotators for so many picture sizes are kept.
@@ -97,7 +107,17 @@ class Composer:
 
 def is_full(frame: av.VideoFrame) -> bool:
     """Whether the composed picture has full range."""
-    return is_full_range(to_420(frame)) if not frame.format.is_rgb else False
+    return is_full_range(to_420(frame)) if not is_rgb(frame) else False
+
+
+def matrix_tag(frame: av.VideoFrame, told: int) -> int:
+    """Number (ISO/IEC 23091-2) of the matrix to write into the output: the container's word, else the picture's own.
+
+    RGB has become BT.601; its own number (0) beside 4:2:0 would turn the colours.
+    """
+    if is_rgb(frame):
+        return BT601
+    return told if told != UNSPECIFIED else int(frame.colorspace)
 
 
 def _pad(planes: Planes) -> Planes:

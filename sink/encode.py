@@ -48,8 +48,8 @@ class Shape:
     matrix: int
 
 
-def shape_of(info: VideoInfo, size: tuple[int, int], full_range: bool, turned: bool) -> Shape:
-    """The encoder's shape for pictures of ``size`` (upright, even)."""
+def shape_of(info: VideoInfo, size: tuple[int, int], full_range: bool, matrix: int, turned: bool) -> Shape:
+    """The encoder's shape for pictures of ``size`` (upright, even) in ``matrix`` (2: unspecified)."""
     sar = Fraction(*info.sar) if info.sar and info.sar[0] > 0 else None
     return Shape(
         *size,
@@ -59,7 +59,7 @@ def shape_of(info: VideoInfo, size: tuple[int, int], full_range: bool, turned: b
         sar=1 / sar if sar and turned else sar,
         primaries=info.primaries,
         transfer=info.transfer,
-        matrix=info.matrix,
+        matrix=matrix,
     )
 
 
@@ -97,7 +97,10 @@ class Encoder:
             packet.time_base = self._shape.time_base
             nut.mux(packet)
         buffer.seek(0)
-        return av.open(buffer, format="nut").streams.video[0]
+        template = av.open(buffer, format="nut").streams.video[0]
+        # What was found in the bitstream is the clock's tick, not the rate of the pictures; unknown is better.
+        template.codec_context.framerate = self._shape.rate or Fraction(0)
+        return template
 
 
 def _open(shape: Shape, encoding: Encoding, live: bool) -> tuple[VideoCodecContext, str]:

@@ -76,7 +76,7 @@ class Sink:
                 message, payload = self._read_media.decode(parts[1:])
                 self._on_media(parts[0], message, bytes(payload), now)
             except PeerError as error:
-                self._refused.warn(error.kind, f"refused a message of a producer: {error}")
+                self._refused.warn(error.kind, f"refused a message of a producer: {error}", peer=parts[0].hex())
         for parts in drain(self._results, BURST) if self._poller.ready(self._results) else ():
             try:
                 answer, _ = self._read_results.decode(parts)

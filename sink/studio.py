@@ -20,7 +20,7 @@ from common import media
 from common.config import Stream
 from common.errors import OutputError
 from common.messages import Hello, Notice, Packet
-from sink.compose import Composer, even_size, is_full
+from sink.compose import Composer, even_size, is_full, matrix_tag
 from sink.encode import Encoder, shape_of
 from sink.ledger import State
 from sink.outputs.container import ContainerOutput
@@ -168,7 +168,9 @@ class Studio:
 
     def _open_encoder(self, picture: av.VideoFrame, turn: int) -> None:
         size, full = even_size(picture, turn), is_full(picture)
-        shape = shape_of(self._hello.video, size, full, turn in (90, 270))
+        shape = shape_of(
+            self._hello.video, size, full, matrix_tag(picture, self._hello.video.matrix), turn in (90, 270)
+        )
         self._encoder = Encoder(shape, self._config.encoding, self._hello.mode == "live")
         self._composer = Composer(*size, full, idle_decoder=self._hello.threads == 1)
         log.info("encoding %dx%d with %s", *size, self._encoder.name, extra={"stream": self._config.name})

@@ -25,9 +25,7 @@ def notice(index: int, fate: m.Fate = "sent", **fields: Any) -> m.Notice:
 
 def result(index: int, *labels: str, **fields: Any) -> m.Result:
     found = [m.Detection(label, 0.5, (1.0, 2.0, 30.0, 40.0)) for label in labels]
-    return m.Result(
-        **{"stream": STREAM, "epoch": EPOCH, "index": index, "worker": "w", "detections": found, **fields}
-    )
+    return m.Result(**{"stream": STREAM, "epoch": EPOCH, "index": index, "worker": "w", "detections": found, **fields})
 
 
 def gave_up(index: int, reason: str = "poison", epoch: int = EPOCH) -> m.GaveUp:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.support import Place, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +24,16 @@ def no_child_left() -> Iterator[None]:
     for child in left:
         child.kill()
     assert not named, f"processes left behind: {named}"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    """Where runs take place. A run that leaves a process, a socket or a folder behind fails the test."""
+    place = Place(tmp_path, Path(tempfile.mkdtemp(prefix="hr-")))  # short: sockets lie in it
+    yield place
+    try:
+        wait_for(lambda: not place.leftovers(), 10, f"everything gone (left: {place.leftovers()})")
+    finally:
+        for process in place.parts():
+            process.kill()
+        shutil.rmtree(place.runtime, ignore_errors=True)

@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 #: A run of a short clip on a busy two-core machine, in seconds.
 RUN_S = 100
@@ -30,9 +32,11 @@ class Ran:
     err: str
 
 
-def headrace(*arguments: str | Path, cwd: Path | None = None, timeout: float = RUN_S) -> Ran:
+def headrace(
+    *arguments: str | Path, cwd: Path | None = None, timeout: float = RUN_S, env: Mapping[str, str] | None = None
+) -> Ran:
     """Run the command to its end; its whole process group is killed if it hangs."""
-    process = start(*arguments, cwd=cwd)
+    process = start(*arguments, cwd=cwd, env=env)
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -42,8 +46,10 @@ def headrace(*arguments: str | Path, cwd: Path | None = None, timeout: float = R
     return Ran(process.returncode, out, err)
 
 
-def start(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Start the command in a process group of its own."""
+def start(
+    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start the command in a process group of its own; ``env`` is added to the environment."""
     return subprocess.Popen(
         [sys.executable, "-m", "deploy.cli", *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -51,8 +57,45 @@ def start(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[s
         text=True,
         cwd=cwd,
         start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), **(env or {})},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A working folder, and a folder of its own for what runs put into XDG_RUNTIME_DIR (fixture ``place``)."""
+
+    folder: Path
+    runtime: Path
+
+    def run(self, *arguments: str | Path, timeout: float = RUN_S) -> Ran:
+        return headrace(*arguments, cwd=self.folder, timeout=timeout, env=self.env)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        return start(*arguments, cwd=self.folder, env=self.env)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"XDG_RUNTIME_DIR": str(self.runtime), "TMPDIR": str(self.runtime)}
+
+    def parts(self, module: str = "") -> list[psutil.Process]:
+        """Running parts of this place's runs, orphans too; ``module``: only those started as ``python -m module``."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
+                if process.environ().get("HEADRACE_RUN_FOLDER", "").startswith(f"{self.runtime}/"):
+                    words = process.cmdline()
+                    if not module or words[1:3] == ["-m", module]:
+                        found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+    def leftovers(self) -> list[str]:
+        """Names of processes and files that runs have left."""
+        return [" ".join(one.cmdline()[1:4]) for one in self.parts()] + [one.name for one in self.runtime.iterdir()]
 
 
 def ffmpeg(*arguments: str | Path) -> None:
@@ -70,6 +113,35 @@ def make_clip(
         "-t", str(seconds), *codec, *sound.split(), path,
     )  # fmt: skip
     return path
+
+
+#: Bits of the number in each picture of a numbered clip, and the height at which they can be read.
+NUMBER_BITS, NUMBER_ROW = 10, 0.94
+
+
+def numbered_clip(path: Path, frames: int, *codec: str, rate: int = 25, sound: str = "-c:a aac") -> Path:
+    """A 320 × 180 clip whose pictures show their number as black and white blocks along the lower edge."""
+    bar = f"if(lt(Y,160),96,if(mod(floor(N/pow(2,floor(X*{NUMBER_BITS}/W))),2),235,16))"
+    codec = codec or ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-bf", "0")
+    ffmpeg(
+        "-f", "lavfi", "-i", f"nullsrc=s=320x180:r={rate},format=yuv420p,geq=lum='{bar}':cb=128:cr=128",
+        "-f", "lavfi", "-i", "sine=440:r=48000",
+        "-frames:v", str(frames), "-t", str(frames / rate), *codec, *sound.split(), path,
+    )  # fmt: skip
+    return path
+
+
+def numbers(path: Path) -> list[int]:
+    """The numbers that the pictures of an output show, in order."""
+    with av.open(str(path)) as container:
+        return [number_in(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+
+
+def number_in(grey: NDArray[np.uint8]) -> int:
+    """The number in one H × W picture."""
+    height, width = grey.shape
+    row = grey[int(height * NUMBER_ROW)]
+    return sum(int(row[int((bit + 0.5) * width / NUMBER_BITS)] > 127) << bit for bit in range(NUMBER_BITS))
 
 
 def frame_times(path: Path) -> list[Fraction]:

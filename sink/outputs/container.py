@@ -131,6 +131,8 @@ class ContainerOutput:
         try:
             self._video = container.add_stream_from_template(template)
             self._video.time_base = time_base
+            # Not copied with the template; Matroska writes it down, and players believe it.
+            self._video.codec_context.framerate = template.codec_context.framerate
             self._audio = [container.add_stream_from_template(sound.template(self.kind)) for sound in self._sounds]
             container.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:

@@ -55,9 +55,7 @@ def run(count: int, there: list[str], back: list[str], burst: int = 7) -> tuple[
         put(link, min(burst, count - given), now)
         given = min(count, given + burst)
         for number in transmit(link):
-            for _ in range(wire(1)):
-                if inlet.arrived(number) is Arrival.NEW:
-                    accepted.append(number)
+            accepted += [number for _ in range(wire(1)) if inlet.arrived(number) is Arrival.NEW]
         if inlet.ack_due(now):
             inlet.acked(now)
             for _ in range(wire_back(1)):

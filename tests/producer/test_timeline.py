@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +70,7 @@ def test_a_repeated_or_earlier_stamp_comes_just_after() -> None:
 def test_the_second_picture_after_a_jump_back_moves_the_clock() -> None:
     line = timeline()
     stamps = out(line, *range(900_000, 918_000, TICK), *range(0, 18_000, TICK))
-    gaps = [b - a for a, b in zip(stamps, stamps[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(stamps)]
     assert gaps == [TICK] * 4 + [1] + [TICK] * 4
     assert line.repairs == {"not_increasing": 1, "jumped_back": 1}
     assert line.shift(BASE) == stamps[-1] - 14_400, "sound moves along"
@@ -100,5 +101,5 @@ def test_output_starts_at_or_after_zero_and_strictly_increases(
     line = timeline(start, rebase)
     given_out = out(line, *stamps)
     assert given_out[0] >= 0
-    assert all(a < b for a, b in zip(given_out, given_out[1:], strict=False))
+    assert all(a < b for a, b in pairwise(given_out))
     assert line.repairs["missing_pts"] == stamps.count(None)

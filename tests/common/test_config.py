@@ -1,0 +1,120 @@
+"""The configuration file: both forms read alike, every mistake is one line that names the key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common import config
+from common.errors import UsageError
+
+TOML = """
+[broker]
+frames = "ipc:///tmp/f"
+workers = "ipc:///tmp/w"
+news = "ipc:///tmp/n"
+
+[sink]
+media = "ipc:///tmp/m"
+results = "ipc:///tmp/r"
+
+[workers]
+model = "face"
+
+[[streams]]
+name = "cam"
+source = "a.mp4"
+model = "face"
+outputs = [{ path = "b.mp4", kind = "mp4" }]
+"""
+
+
+def load(folder: Path, text: str, name: str = "fleet.toml") -> config.Fleet:
+    path = folder / name
+    path.write_text(text)
+    return config.load(path)
+
+
+def test_the_least_that_must_be_said(tmp_path: Path) -> None:
+    fleet = load(tmp_path, TOML)
+    assert fleet.stream("cam").mode == "lossless"
+    assert fleet.stream("cam").outputs == [config.Output(path="b.mp4", kind="mp4")]
+    assert fleet.security.insecure is False, "closed by default"
+    assert (fleet.metrics.broker, fleet.metrics.sink) == (None, None), "no ports by default"
+
+
+def test_json_and_dump_read_back_equal(tmp_path: Path) -> None:
+    fleet = load(tmp_path, TOML)
+    assert load(tmp_path, config.dump(fleet).decode(), "fleet.json") == fleet
+    other = TOML.replace('name = "cam"', 'name = "cam"\nfps = 12.5\nsend_size = [320, 180]\nmode = "live"')
+    fleet = load(tmp_path, other)
+    assert fleet.stream("cam").send_size == (320, 180)
+    assert load(tmp_path, config.dump(fleet).decode(), "fleet.json") == fleet
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('model = "face"\n\n', 'model = "face"\nthread = 3\n\n', "thread"),
+        ('model = "face"\n\n', 'model = "face"\ncount = 0\n\n', "workers.count"),
+        ('model = "face"\n\n', 'model = "face"\nwait = nan\n\n', "workers.wait"),
+        ('model = "face"\n\n', 'model = "face"\nthreshold = 1.0\n\n', "workers.threshold"),
+        ('name = "cam"', 'name = ""', "streams[0].name"),
+        ('name = "cam"', 'name = "cam"\nfps = 0', "streams[0].fps"),
+        ('name = "cam"', 'name = "cam"\nfps = inf', "streams[0].fps"),
+        ('name = "cam"', 'name = "cam"\nlatency = -1', "streams[0].latency"),
+        ('name = "cam"', 'name = "cam"\nmode = "lossy"', "streams[0].mode"),
+        ('name = "cam"', 'name = "cam"\nsend_size = [0, 10]', "streams[0].send_size"),
+        ('kind = "mp4"', 'kind = "avi"', "streams[0].outputs[0].kind"),
+        ('outputs = [{ path = "b.mp4", kind = "mp4" }]', "outputs = []", "streams[0].outputs"),
+        ('source = "a.mp4"\n', "", "source"),
+        ("[sink]", "[drain]", "drain"),
+        ('media = "ipc:///tmp/m"', "media = 7", "sink.media"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, named: str) -> None:
+    assert old in TOML
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, TOML.replace(old, new, 1))
+    assert named in str(caught.value)
+    assert "fleet.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.toml", "[broker"),
+        ("a.toml", "broker = 1\nbroker = 2"),
+        ("a.json", "{"),
+        ("a.json", "[]"),
+        ("a.json", "[" * 100_000),
+        ("a.json", '{"broker": NaN}'),
+        ("a.toml", ""),
+    ],
+)
+def test_what_is_no_configuration_at_all(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        load(tmp_path, text, name)
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        config.load(tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="directory"):
+        config.load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
+    with pytest.raises(UsageError, match=r"latin\.toml"):
+        config.load(tmp_path / "latin.toml")
+
+
+def test_an_unknown_stream_is_named_beside_the_known(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'door'.*cam"):
+        load(tmp_path, TOML).stream("door")
+
+
+def test_defaults_are_valid_themselves(tmp_path: Path) -> None:
+    raw = json.loads(config.dump(load(tmp_path, TOML)))
+    assert load(tmp_path, json.dumps(raw), "full.json") == load(tmp_path, TOML)
