@@ -269,7 +269,7 @@ def _video_info(source: Source) -> m.VideoInfo:
     context = video.codec_context
     base = Fraction(video.time_base or Fraction(1, 1000))
     sar = video.sample_aspect_ratio
-    rate = source.rate
+    rate = source.constant_rate
     return m.VideoInfo(
         width=video.width,
         height=video.height,

@@ -27,6 +27,8 @@ OPEN_S, READ_S = 10.0, 15.0
 AHEAD_PACKETS, AHEAD_BYTES = 128, 32 * 2**20
 #: A file whose header promises more frames than came, by more than this share, was cut off.
 MISSING_SHARE = 0.02
+#: The mean rate of a file of constant rate may differ from it by this share (the last picture's length, rounding).
+RATE_SLACK = Fraction(1, 100)
 
 NETWORK = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "rtp", "tcp", "srt", "hls", "tls")
 
@@ -74,6 +76,11 @@ class Source:
         return [self.video, *self.audio]
 
     @property
+    def indexed(self) -> bool:
+        """Whether the header lists every packet."""
+        return "mov" in self._container.format.name.split(",")
+
+    @property
     def start_time(self) -> Fraction | None:
         """The container's first time, in seconds."""
         start = self._container.start_time
@@ -83,6 +90,15 @@ class Source:
     def rate(self) -> Fraction | None:
         rate = self.video.average_rate or self.video.guessed_rate or self.video.base_rate
         return Fraction(rate) if rate and rate > 0 else None
+
+    @property
+    def constant_rate(self) -> Fraction | None:
+        """The rate where the pictures keep to it. None where it is unknown or varies: a mean, written into a file,
+        would be taken for the grid that the pictures lie on."""
+        mean, grid = self.video.average_rate, self.video.base_rate
+        if not mean or not grid:
+            return self.rate
+        return Fraction(grid) if abs(Fraction(mean) / Fraction(grid) - 1) <= RATE_SLACK else None
 
     @property
     def expected_frames(self) -> int | None:
@@ -150,10 +166,11 @@ class Source:
 def cut_short(source: Source) -> str | None:
     """What to say of a file that ended before its header says, else None.
 
-    Packets are counted, not pictures: an edit list leaves pictures out of a file that is whole.
+    Packets are counted, not pictures: an edit list leaves pictures out of a file that is whole. Only MP4 and MOV list
+    their packets; AVI counts pictures that were never written too.
     """
     promised, found = source.video.frames, source.pictures
-    if source.live or not promised or found >= promised * (1 - MISSING_SHARE):
+    if source.live or not source.indexed or not promised or found >= promised * (1 - MISSING_SHARE):
         return None
     return f"{mask(source.address)} is cut off: its header promises {promised} frames, {found} could be read"
 

@@ -125,14 +125,15 @@ class ContainerOutput:
     def _open(self, template: VideoStream, time_base: Fraction) -> None:
         options = {"max_interleave_delta": INTERLEAVE_US, **OPTIONS[self.kind]}
         try:
-            container = av.open(str(self.path), "w", format=FORMATS[self.kind], options=options)
+            # "file:", or a colon in the name would be read as a protocol's.
+            container = av.open(f"file:{self.path}", "w", format=FORMATS[self.kind], options=options)
         except (av.FFmpegError, OSError) as error:
             raise self._error(error) from None
         try:
             self._video = container.add_stream_from_template(template)
             self._video.time_base = time_base
             # Not copied with the template; Matroska writes it down, and players believe it.
-            self._video.codec_context.framerate = template.codec_context.framerate
+            self._video.codec_context.framerate = template.codec_context.framerate or Fraction(0)
             self._audio = [container.add_stream_from_template(sound.template(self.kind)) for sound in self._sounds]
             container.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:

@@ -65,7 +65,8 @@ def test_addresses_beyond_loopback_are_refused_unless_allowed(address: str) -> N
 
 @pytest.mark.parametrize(
     "address",
-    ["", "tcp", "tcp://", "://x", "/tmp/x", "udp://127.0.0.1:1", "tcp://127.0.0.1", "tcp://127.0.0.1:http", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:²", "ipc://",
+    ["", "tcp", "tcp://", "://x", "/tmp/x", "udp://127.0.0.1:1", "tcp://127.0.0.1", "tcp://127.0.0.1:http", "ipc://",
+     "tcp://127.0.0.1:65536", "tcp://127.0.0.1:²",
      "ipc:///" + "x" * 107, "pgm://127.0.0.1:1"],
 )  # fmt: skip
 def test_malformed_addresses(address: str) -> None:

@@ -1,0 +1,199 @@
+"""The producer's hands: packets before the notices of their pictures, frames before their notices, fates and waits."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common import config
+from common import messages as m
+from producer.feed import Feed
+from producer.source import Source
+from tests.builders import EPOCH, ack
+from tests.support import make_clip, wait_for
+
+SPEC = m.InputSpec(64, 64)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("feed") / "clip.mp4"
+    return make_clip(path, "-c:v", "libx264", "-bf", "2", seconds=1, size="96x64", sound="-c:a aac -ac 1")
+
+
+class Broker:
+    """Takes frames, or none."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.frames: list[m.Frame] = []
+
+    def __call__(self, frame: m.Frame, payload: bytes) -> bool:
+        if self.open:
+            self.frames.append(frame)
+            assert payload
+        return self.open
+
+
+class Bench:
+    """A feed with its source, driven by hand."""
+
+    def __init__(self, clip: Path, media: bool = True, served: bool = True, **settings: Any) -> None:
+        self.source = Source(str(clip))
+        self.broker = Broker()
+        known: dict[str, Any] = {"name": "s", "source": str(clip), "model": "echo"}
+        outputs = [config.Output(path="x.mp4", kind="mp4")]
+        self.feed = Feed(config.Stream(outputs=outputs, **(known | settings)), "sink", self.source, self.broker)
+        self.feed.welcome(EPOCH, media)
+        self.feed.served(SPEC if served else None)
+        self.source.start()
+
+    def run(self) -> list[m.Head]:
+        """All that goes to the sink, until the end or until a picture has to wait."""
+        while True:
+            if not self.feed.idle:
+                if not self.feed.announce(0.0):
+                    break
+            elif (one := self.source.take()) is not None:
+                self.feed.take(one, 0.0)
+            elif self.source.drained:
+                self.feed.end("", 0.0)
+                break
+            else:
+                wait_for(lambda: self.source._queue or self.source.drained, 5, "a packet")
+            self.feed.check()
+        self.feed.check()
+        return self.messages()
+
+    def messages(self) -> list[m.Head]:
+        sent: list[m.Head] = []
+        while (message := self.feed.link.peek()) is not None:
+            sent.append(message.header)
+            self.feed.link.sent()
+        return sent
+
+
+def notices(sent: list[m.Head]) -> list[m.Notice]:
+    return [one for one in sent if isinstance(one, m.Notice)]
+
+
+def test_lossless_announces_and_sends_every_frame(clip: Path) -> None:
+    bench = Bench(clip)
+    sent = bench.run()
+    told = notices(sent)
+    assert [notice.index for notice in told] == list(range(25))
+    assert {notice.fate for notice in told} == {"sent"}
+    assert [frame.index for frame in bench.broker.frames] == list(range(25))
+    assert [one.link for one in sent] == list(range(1, len(sent) + 1))  # type: ignore[attr-defined]
+    assert isinstance(sent[-1], m.End)
+    assert (sent[-1].last, sent[-1].reason) == (24, "")
+    frame = bench.broker.frames[0]
+    assert (frame.source, frame.size, frame.budget, frame.sink) == ((96, 64), (64, 42), None, "sink")
+
+
+def test_a_notice_follows_the_packet_that_its_picture_came_out_of(clip: Path) -> None:
+    sent = Bench(clip).run()
+    packets = {one.link: one for one in sent if isinstance(one, m.Packet)}
+    for notice in notices(sent):
+        assert notice.packet in packets
+        assert notice.packet < notice.link
+        assert packets[notice.packet].pts == notice.pts
+        assert packets[notice.packet].track == 0
+    assert {one.track for one in packets.values()} == {0, 1}
+    flush = [one for one in packets.values() if one.track == 0][-1]
+    assert (flush.pts, flush.key) == (None, False)
+
+
+def test_where_no_output_wants_pictures_no_packet_travels(clip: Path) -> None:
+    sent = Bench(clip, media=False).run()
+    assert [type(one) for one in sent] == [m.Notice] * 25 + [m.End]
+    assert {notice.packet for notice in notices(sent)} == {None}
+
+
+def test_sampling(clip: Path) -> None:
+    bench = Bench(clip, every=5)
+    told = notices(bench.run())
+    assert [notice.index for notice in told if notice.fate == "sent"] == list(range(0, 25, 5))
+    assert {notice.fate for notice in told if notice.index % 5} == {"not_sampled"}
+
+
+def test_lossless_waits_for_the_sink_the_model_the_broker(clip: Path) -> None:
+    bench = Bench(clip, window=4)
+    assert len(notices(bench.run())) == 4
+    assert bench.feed.waits_for == "sink"
+    bench.feed.window.ack(ack(resolved=1), 0.0)
+    assert len(notices(bench.run())) == 2
+
+    bench = Bench(clip, in_flight=3)
+    assert len(notices(bench.run())) == 3
+    assert bench.feed.waits_for == "window_full"
+    bench.feed.window.ack(ack(received=[(1, 1)]), 0.0)
+    assert len(notices(bench.run())) == 1
+
+    bench = Bench(clip, served=False)
+    assert notices(bench.run()) == []
+    assert bench.feed.waits_for == "no_worker"
+    bench.feed.served(SPEC)
+    bench.broker.open = False
+    assert notices(bench.run()) == []
+    assert bench.feed.waits_for == "broker_full"
+    bench.broker.open = True
+    assert len(notices(bench.run())) == 25
+    assert bench.feed.waits_for == ""
+    assert [frame.index for frame in bench.broker.frames] == list(range(25)), "no frame twice for its waiting"
+
+
+@pytest.mark.parametrize(
+    ("reason", "settings"), [("no_worker", {"served": False}), ("window_full", {"in_flight": 1}), ("broker_full", {})]
+)
+def test_live_never_waits_and_says_why_it_skipped(clip: Path, reason: str, settings: dict[str, Any]) -> None:
+    bench = Bench(clip, mode="live", latency=0.3, **settings)
+    bench.broker.open = reason != "broker_full"
+    told = notices(bench.run())
+    assert len(told) == 25
+    skipped = [notice for notice in told if notice.fate == "window_full"]
+    assert {notice.reason for notice in skipped} == {reason}
+    assert len(skipped) == 25 - len(bench.broker.frames)
+    if bench.broker.frames:
+        assert bench.broker.frames[0].budget == 0.3
+
+
+def test_a_larger_picture_can_be_asked_for(clip: Path) -> None:
+    bench = Bench(clip, send_size=(96, 96))
+    bench.run()
+    assert bench.broker.frames[0].size == (96, 64)
+
+
+def test_bytes_hold_the_window_too(clip: Path) -> None:
+    bench = Bench(clip, window_bytes=1)
+    assert len(notices(bench.run())) == 1
+    assert bench.feed.waits_for == "sink"
+
+
+def test_an_interrupted_feed_ends_with_what_it_announced(clip: Path) -> None:
+    bench = Bench(clip, window=3)
+    bench.run()
+    bench.source.stop()
+    bench.feed.end("interrupted", 1.0)
+    (end,) = bench.messages()
+    assert isinstance(end, m.End)
+    assert (end.last, end.reason) == (2, "interrupted")
+    assert bench.feed.idle
+
+
+def test_damage_is_counted_and_goes_on(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.ts", "-c:v", "mpeg2video", seconds=1, size="96x64")
+    data = bytearray(path.read_bytes())
+    for place in range(len(data) // 3, len(data) // 2, 101):
+        data[place] ^= 0x55
+    path.write_bytes(data)
+    bench = Bench(path)
+    told = notices(bench.run())
+    assert len(told) > 5
+    assert [notice.index for notice in told] == list(range(len(told)))
+    assert all(a.out < b.out for a, b in pairwise(told))
+    corrupt = [notice for notice in told if notice.fate == "corrupt"]
+    assert not {notice.index for notice in corrupt} & {frame.index for frame in bench.broker.frames}
