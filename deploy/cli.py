@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -207,7 +208,8 @@ def _answer(arguments: list[str]) -> int:
 
 
 def _say(line: str) -> None:
-    print(f"headrace: {line}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"headrace: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

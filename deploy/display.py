@@ -35,11 +35,18 @@ WAITS = {
 }
 
 
+class _Console(Console):
+    """Falls silent when nobody reads any more; rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class RunDisplay:
     """Shows one run on standard error. ``verbose``: also the parts' logs of level info."""
 
     def __init__(self, verbose: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = _Console(stderr=True, highlight=False)
         self._verbose = verbose
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -78,7 +85,10 @@ class RunDisplay:
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        try:
+            self._console.print(text, markup=False, soft_wrap=True)
+        except OSError:  # a terminal that is gone must not end the run
+            self._console.quiet = True
 
     def tick(self) -> None:
         """Called several times a second."""
@@ -105,7 +115,7 @@ class RunDisplay:
 
     def ledger(self, result: dict[str, Any]) -> None:
         """The ledger as a small table, on standard output."""
-        console = Console(file=sys.stdout, highlight=False)
+        console = _Console(file=sys.stdout, highlight=False)
         table = Table(title=f"{result['stream']}: {result['frames']} frames", title_justify="left", box=None)
         table.add_column("state")
         table.add_column("frames", justify="right")

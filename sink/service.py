@@ -107,12 +107,13 @@ class Sink:
             raise PeerError("unknown_stream", f"Hello of {hello.stream!r}, which the configuration does not name")
         running = self._streams.get(hello.stream)
         if running is None or running.hello.session != hello.session:
+            epoch = self._epochs.get(hello.stream, 0) + 1
+            config = self._fleet.stream(hello.stream)
+            newer = SinkStream(config, hello, payload, epoch, self._waker.wake)  # refused here, it harms no other
             if running is not None and running.closed is None:  # a newer session closes the older one
                 running.give_up("superseded")
                 log.warning("a new session replaces the running one", extra={"stream": hello.stream})
-            epoch = self._epochs.get(hello.stream, 0) + 1
-            config = self._fleet.stream(hello.stream)
-            running = SinkStream(config, hello, payload, epoch, self._waker.wake)
+            running = newer
             self._epochs[hello.stream] = epoch
             self._streams[hello.stream] = running
         self._peers[hello.stream] = peer
@@ -124,6 +125,9 @@ class Sink:
     def _step(self, stream: SinkStream, now: float) -> None:
         was_open = stream.closed is None
         stream.advance(now)
+        closes = was_open and stream.closed is not None
+        if closes and stream.closed is not None:
+            self._status.say("closed", **stream.report(), error=stream.closed.error)
         peer = self._peers.get(stream.config.name)
         if peer is None:
             return
@@ -131,9 +135,8 @@ class Sink:
             self._send(peer, ack)
             if stream.closed is not None:  # repeated with each Ack until the producer leaves
                 self._send(peer, stream.closed)
-        if stream.closed is not None and was_open:
+        if closes and stream.closed is not None:
             self._send(peer, stream.closed)
-            self._status.say("closed", **stream.report(), error=stream.closed.error)
 
     def _send(self, peer: bytes, message: m.Head) -> None:
         try:

@@ -27,6 +27,9 @@ COPIED: dict[str, frozenset[str]] = {
     ),
     "ts": frozenset({"aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "opus", "libopus", "dca"}),
 }
+#: Encoders that can make a packet of silence for a track that is copied into MP4; others have none.
+SILENT = {"aac": "aac", "mp3": "libmp3lame", "mp3float": "libmp3lame", "ac3": "ac3", "eac3": "eac3", "flac": "flac",
+          "opus": "libopus", "libopus": "libopus", "alac": "alac"}  # fmt: skip
 #: AAC: bits a second for each channel, samples a frame, and the rates that it knows (ISO/IEC 14496-3 table 1.18).
 AAC_BITS, AAC_FRAME = 96_000, 1024
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -58,6 +61,16 @@ class Sound:
     def encoded(self, packet: av.Packet | None) -> list[av.Packet]:
         """The packet (None: the end) as AAC, where any output needs that."""
         return list(self._encoder.encode(packet)) if self._encoder is not None else []
+
+    def silence(self, kind: str) -> av.Packet | None:
+        """One packet of silence in this container's form of the track, None where nobody can make it."""
+        name = SILENT.get(self.name, "") if self.copied(kind) else "aac"
+        context = self.template(kind).codec_context
+        try:
+            return _silent_packet(name, context.sample_rate, context.layout.name)
+        except (av.FFmpegError, ValueError) as error:
+            log.info("no silence for %s: %s", self.name, error)
+            return None
 
     @property
     def _aac(self) -> _Aac:
@@ -96,6 +109,22 @@ class _Aac:
             self.errors += 1
             if self.errors == 1:
                 log.warning("damaged sound is left out: %s", error)
+
+
+def _silent_packet(name: str, rate: int, layout: str) -> av.Packet:
+    codec = av.CodecContext.create(name, "w")
+    assert isinstance(codec, AudioCodecContext)
+    formats = codec.codec.audio_formats
+    codec.sample_rate, codec.layout, codec.time_base = rate, layout, Fraction(1, rate)
+    codec.format = formats[0] if formats else "s16"
+    codec.open()
+    frame = av.AudioFrame(codec.format.name, layout, codec.frame_size or AAC_FRAME)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    frame.sample_rate, frame.pts = rate, 0
+    packet = [*codec.encode(frame), *codec.encode(None)][0]
+    packet.time_base = Fraction(1, rate)
+    return packet
 
 
 def _plain(channels: int) -> str:

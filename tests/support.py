@@ -95,7 +95,7 @@ class Place:
 
     def leftovers(self) -> list[str]:
         """Names of processes and files that runs have left."""
-        return [" ".join(one.cmdline()[1:4]) for one in self.parts()] + [one.name for one in self.runtime.iterdir()]
+        return [f"process {one.pid}" for one in self.parts()] + [one.name for one in self.runtime.iterdir()]
 
 
 def ffmpeg(*arguments: str | Path) -> None:

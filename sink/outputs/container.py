@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -25,8 +26,18 @@ from sink.sound import Sound
 INTERLEAVE_US = "500000"
 #: Length of a fragment or cluster; what lies further back is on disk, in seconds.
 FRAGMENT_S = 0.5
+#: What the muxer may hold back, in seconds: one fragment that is open, one that waits for the other track, and the
+#: longest wait itself.
+UNWRITTEN_S = 2 * Fraction(FRAGMENT_S) + Fraction(1, 2)
+#: A track without a packet for so long at the start, in seconds, is taken for mute.
+SILENCE_S = 5
+#: Pictures that are not on disk however far they lie back: the last one written waits for its successor in the muxer's
+#: queue, the one before it in the open fragment.
+UNWRITTEN = 2
 #: Muxer options. MP4: written in fragments, turned into an ordinary file when it is closed; the edit list keeps a
-#: start that is not zero; FFmpeg's default movie time scale of 1 ms would round that.
+#: start that is not zero; FFmpeg's default movie time scale of 1 ms would round that. With delay_moov (added where the
+#: sound allows it) the first fragment is one like the others; without, FFmpeg shows one picture of it in a file that
+#: was never closed, since the edit list there has no length yet.
 OPTIONS = {
     "mp4": {
         "movflags": "hybrid_fragmented",
@@ -58,6 +69,9 @@ class ContainerOutput:
         self._seldom = Seldom(log)
         self._held: av.Packet | None = None
         self._held_duration = 0
+        self._first = 0  # pts of the first picture
+        self._filled = False
+        self._written: deque[int] = deque(maxlen=UNWRITTEN + 1)  # pts of the last pictures
         #: All pictures up to this pts (time base of the video) are on disk.
         self.durable: int | None = None
         #: Time of the last picture handed to the muxer, in seconds.
@@ -72,6 +86,7 @@ class ContainerOutput:
         if self._container is None:
             assert template is not None
             self._open(template, Fraction(packet.time_base))
+            self._first = int(packet.dts or 0)
         held, self._held = self._held, packet
         if held is not None:
             self._write_video(held, int(packet.dts or 0) - int(held.dts or 0))
@@ -124,6 +139,9 @@ class ContainerOutput:
 
     def _open(self, template: VideoStream, time_base: Fraction) -> None:
         options = {"max_interleave_delta": INTERLEAVE_US, **OPTIONS[self.kind]}
+        sounds = [sound.template(self.kind) for sound in self._sounds]
+        if self.kind == "mp4" and not any(map(_is_adts, sounds)):
+            options["movflags"] += "+delay_moov"
         try:
             # "file:", or a colon in the name would be read as a protocol's.
             container = av.open(f"file:{self.path}", "w", format=FORMATS[self.kind], options=options)
@@ -134,7 +152,7 @@ class ContainerOutput:
             self._video.time_base = time_base
             # Not copied with the template; Matroska writes it down, and players believe it.
             self._video.codec_context.framerate = template.codec_context.framerate or Fraction(0)
-            self._audio = [container.add_stream_from_template(sound.template(self.kind)) for sound in self._sounds]
+            self._audio = [container.add_stream_from_template(sound) for sound in sounds]
             container.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
             with contextlib.suppress(av.FFmpegError, OSError):
@@ -148,7 +166,21 @@ class ContainerOutput:
         base = Fraction(packet.time_base)
         self._mux(_copy(packet, self._video, at, base, duration))
         self.time = at * base
-        self.durable = at - round(2 * Fraction(FRAGMENT_S) / base)
+        self._written.append(at)
+        if self.kind == "mp4" and len(self._last_dts) < len(self._sounds):
+            self._break_silence(at, base)
+        elif len(self._written) > UNWRITTEN:
+            self.durable = min(self._written[0], at - round(UNWRITTEN_S / base))
+
+    def _break_silence(self, at: int, base: Fraction) -> None:
+        """MP4's muxer writes nothing before it has seen a packet of each track: give a mute one a packet of silence."""
+        if self._filled or (at - self._first) * base < SILENCE_S:
+            return
+        self._filled = True
+        for number, sound in enumerate(self._sounds):
+            if number not in self._last_dts and (packet := sound.silence(self.kind)) is not None:
+                packet.pts = packet.dts = int(self._first * base / Fraction(packet.time_base))
+                self.sound(number, packet)
 
     def _mux(self, packet: av.Packet) -> None:
         assert self._container is not None
@@ -159,6 +191,11 @@ class ContainerOutput:
 
     def _error(self, error: Exception) -> OutputError:
         return OutputError(f"cannot write {self.path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _is_adts(track: AudioStream) -> bool:
+    """AAC as transport streams carry it: MP4's muxer converts it, but not together with delay_moov."""
+    return track.codec_context.name == "aac" and not track.codec_context.extradata
 
 
 def _copy(packet: av.Packet, stream: VideoStream | AudioStream, at: int, base: Fraction, duration: int) -> av.Packet:

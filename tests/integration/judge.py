@@ -47,9 +47,9 @@ def seconds(path: Path) -> float:
 
 def picture(path: Path, number: int, form: str = "rgb24") -> Picture:
     """One picture as ffmpeg shows it, upright: H × W × 3 for ``rgb24``, else its planes one behind the other."""
+    chosen = ["-vf", f"select=eq(n\\,{number})", "-frames:v", "1"]
     done = subprocess.run(
-        ["ffmpeg", "-v", "error", "-nostdin", "-i", path, "-vf", f"select=eq(n\\,{number})", "-frames:v", "1"]
-        + ["-f", "rawvideo", "-pix_fmt", form, "-"],
+        ["ffmpeg", "-v", "error", "-nostdin", "-i", str(path), *chosen, "-f", "rawvideo", "-pix_fmt", form, "-"],
         capture_output=True, check=True,
     )  # fmt: skip
     flat = np.frombuffer(done.stdout, np.uint8)
@@ -95,7 +95,7 @@ def flashes(path: Path) -> list[float]:
         for frame in container.decode(video=0):
             white = float(frame.to_ndarray(format="gray").mean()) > FLASH_LUMA
             if white and not was:
-                found.append(float(Fraction(frame.pts or 0) * Fraction(frame.time_base)))
+                found.append(float(Fraction(frame.pts or 0) * Fraction(frame.time_base or 1)))
             was = white
     return found
 
@@ -108,7 +108,7 @@ def beeps(path: Path, track: int = 0) -> list[float]:
         for frame in container.decode(audio=track):
             for one in resampler.resample(frame):
                 level = np.abs(one.to_ndarray()[0])
-                start = float(Fraction(one.pts or 0) * Fraction(one.time_base))
+                start = float(Fraction(one.pts or 0) * Fraction(one.time_base or 1))
                 for at in (start + np.flatnonzero(level > BEEP_LEVEL) / one.sample_rate).tolist():
                     if not found or at - found[-1] > BEEP_GAP_S:
                         found.append(at)

@@ -1,0 +1,184 @@
+"""The studio: every frame meets its own picture, outputs fail one by one, and the picture stays the source's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from common import messages as m
+from common.media import unpack
+from sink.ledger import State
+from sink.reorder import Decision
+from sink.studio import Studio
+from tests.builders import EPOCH
+from tests.feeds import Message, Recorded, record, settings
+from tests.support import frame_times, lines, make_clip, sound_packets
+
+BOX = m.Detection("cat", 0.9, (10.0, 20.0, 40.0, 50.0))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("studio") / "clip.mp4"
+    return make_clip(path, "-c:v", "libx264", "-bf", "2", seconds=1, size="96x64", sound="-c:a aac -ac 1")
+
+
+@pytest.fixture(scope="module")
+def recorded(clip: Path) -> Recorded:
+    return record(clip)
+
+
+def studio(recorded: Recorded, *outputs: Path, **fields: Any) -> Studio:
+    return Studio(settings(*outputs, **fields), recorded.hello, EPOCH, unpack(recorded.hello.tracks, recorded.blobs))
+
+
+def annotated(notice: m.Notice) -> Decision:
+    return Decision(notice, State.ANNOTATED, "", (BOX,) if notice.index == 10 else ())
+
+
+def play(made: Studio, messages: list[tuple[Message, bytes]], **decisions: Decision) -> list[tuple[str, str]]:
+    """Everything through the studio, each frame decided as soon as it is announced; returns where the frames ended."""
+    ended: list[tuple[str, str]] = []
+    for header, payload in messages:
+        if isinstance(header, m.Packet):
+            made.packet(header, payload)
+        elif isinstance(header, m.Notice):
+            made.announce(header)
+            state, reason = made.show(decisions.get(f"f{header.index}", annotated(header)))
+            ended.append((str(state), reason))
+    made.close()
+    return ended
+
+
+def pictures(path: Path) -> Iterator[np.ndarray]:
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="yuv420p")
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
+def test_picture_sound_and_times_are_the_sources(tmp_path: Path, clip: Path, recorded: Recorded, kind: str) -> None:
+    path = tmp_path / f"out.{kind}"
+    made = studio(recorded, path)
+    assert play(made, recorded.messages) == [("annotated", "")] * 25
+    assert (made.error, made.durable) == ("", 24)
+    assert all(abs(a - b) <= 1e-3 for a, b in zip(frame_times(path), frame_times(clip), strict=True))
+    for number, (mine, theirs) in enumerate(zip(pictures(path), pictures(clip), strict=True)):
+        if number != 10:
+            assert (mine == theirs).all(), f"picture {number} is another one or was drawn on"
+            continue
+        changed = np.nonzero((mine != theirs)[:64])
+        assert len(changed[0]) > 100, "the box is drawn"
+        assert changed[1].max() < 70
+    if kind != "ts":
+        assert sound_packets(path) == sound_packets(clip)
+
+
+def test_encode_once_for_several_outputs(tmp_path: Path, recorded: Recorded) -> None:
+    paths = [tmp_path / name for name in ("a.mp4", "b.mkv", "c.ts", "d.jsonl")]
+    assert play(studio(recorded, *paths), recorded.messages) == [("annotated", "")] * 25
+    assert [len(frame_times(path)) for path in paths[:3]] == [25] * 3
+    told = lines(paths[3])
+    assert [line["index"] for line in told] == list(range(25))
+    assert [line["index"] for line in told if line["detections"]] == [10]
+
+
+def test_a_picture_that_never_comes(tmp_path: Path, recorded: Recorded) -> None:
+    """A packet is lost at the sink alone: its frame fails, the others keep their own pictures."""
+    number = next(n.packet for n in recorded.notices if n.index == 24)
+    cut = [(header, payload) for header, payload in recorded.messages
+           if not (isinstance(header, m.Packet) and header.link == number)]  # fmt: skip
+    path, told = tmp_path / "a.mp4", tmp_path / "a.jsonl"
+    ended = play(studio(recorded, path, told), cut)
+    assert ended == [("annotated", "")] * 24 + [("failed", "no_picture")]
+    assert len(frame_times(path)) == 24
+    assert [line["state"] for line in lines(told)][-1] == "failed"
+
+
+def test_a_picture_that_nobody_announced_is_dropped(tmp_path: Path, recorded: Recorded, clip: Path) -> None:
+    """Frames 5 and 6 are not announced (an edit list at the producer): their pictures must not take others' places."""
+    kept: list[tuple[Message, bytes]] = []
+    for header, payload in recorded.messages:
+        if isinstance(header, m.Notice):
+            if header.index in (5, 6):
+                continue
+            if header.index > 6:
+                header = m.Notice(
+                    **{f: getattr(header, f) for f in header.__struct_fields__} | {"index": header.index - 2}
+                )
+        kept.append((header, payload))
+    path = tmp_path / "a.mp4"
+    assert play(studio(recorded, path), kept) == [("annotated", "")] * 23
+    wanted = [picture for number, picture in enumerate(pictures(clip)) if number not in (5, 6)]
+    for number, (mine, theirs) in enumerate(zip(pictures(path), wanted, strict=True)):
+        assert number == 10 or (mine == theirs).all()
+
+
+def test_a_lost_frame_is_left_out_of_the_file(tmp_path: Path, recorded: Recorded) -> None:
+    lost = Decision(recorded.notices[7], State.LOST, "shutdown")
+    ended = play(studio(recorded, tmp_path / "a.mp4"), recorded.messages, f7=lost)
+    assert ended[7] == ("lost", "shutdown")
+    assert len(frame_times(tmp_path / "a.mp4")) == 24
+
+
+def test_an_output_that_fails_leaves_the_others(tmp_path: Path, recorded: Recorded) -> None:
+    full = tmp_path / "full.mkv"
+    full.symlink_to("/dev/full")
+    paths = [full, tmp_path / "none" / "b.mp4", tmp_path / "c.ts", tmp_path / "none" / "d.jsonl", tmp_path / "e.jsonl"]
+    made = studio(recorded, *paths)
+    assert play(made, recorded.messages) == [("annotated", "")] * 25
+    assert not made.dead
+    assert len(frame_times(paths[2])) == 25
+    assert len(lines(paths[4])) == 25
+    assert "cannot write" in made.error
+
+
+def test_without_any_output_left(tmp_path: Path, recorded: Recorded) -> None:
+    made = studio(recorded, tmp_path / "none" / "a.mp4", tmp_path / "none" / "b.jsonl")
+    play(made, recorded.messages)
+    assert made.dead
+    assert made.error.startswith(f"cannot write {tmp_path}/none/")
+
+
+def test_an_encoder_that_does_not_open_fails_the_files_only(tmp_path: Path, recorded: Recorded) -> None:
+    from common.config import Encoding
+
+    made = studio(recorded, tmp_path / "a.mp4", tmp_path / "b.jsonl", encoding=Encoding(encoder="x264", preset="warp"))
+    play(made, recorded.messages)
+    assert "no encoder opens" in made.error
+    assert len(lines(tmp_path / "b.jsonl")) == 25
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_json_lines_alone_need_no_pictures(tmp_path: Path, recorded: Recorded) -> None:
+    made = studio(recorded, tmp_path / "a.jsonl")
+    assert not made.wants_media
+    told: list[tuple[Message, bytes]] = [(n, b"") for n in recorded.notices]
+    assert play(made, told) == [("annotated", "")] * 25
+    assert made.durable == 24
+
+
+def test_durable_never_runs_ahead_of_the_file(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "long.mp4", "-c:v", "libx264", "-preset", "ultrafast", seconds=4, size="96x64")
+    recorded = record(clip)
+    path = tmp_path / "a.mkv"
+    made = studio(recorded, path)
+    seen = set()
+    for header, payload in recorded.messages:
+        if isinstance(header, m.Packet):
+            made.packet(header, payload)
+        elif isinstance(header, m.Notice):
+            made.announce(header)
+            made.show(annotated(header))
+            assert made.durable < header.index
+            if header.index % 20 == 19 and made.durable >= 0:
+                assert len(frame_times(path)) > made.durable
+                seen.add(made.durable)
+    assert len(seen) >= 2
+    made.close()
+    assert made.durable == 99
