@@ -254,7 +254,7 @@ class Frame(Head, tag="frame", frozen=True, kw_only=True):
     #: Size of the picture in the payload, which is the whole source scaled.
     size: tuple[Side, Side]
     codec: Literal["jpeg", "i420"] = "jpeg"
-    #: What is left of the latency budget at sending, in seconds; ``None`` is unlimited.
+    #: The latency budget that begins with the frame's arrival at the broker, in seconds; ``None`` is unlimited.
     budget: Seconds | None = None
 
 
@@ -272,7 +272,7 @@ class News(Head, tag="news", frozen=True, kw_only=True):
 
 
 class Ready(Head, tag="ready", frozen=True, kw_only=True):
-    """Worker → broker: here I am. Repeated until Work or Beat is answered."""
+    """Worker → broker: here I am. Sent at the start, and after every Who."""
 
     worker: Name
     models: dict[Name, InputSpec]
@@ -282,7 +282,7 @@ class Ready(Head, tag="ready", frozen=True, kw_only=True):
 
 
 class Beat(Head, tag="beat", frozen=True, kw_only=True):
-    """Worker → broker, every 250 ms and when room changes: absolute credit."""
+    """Worker → broker, every 250 ms and after every Who: absolute credit."""
 
     worker: Name
     #: Broker incarnation that the leases belong to.

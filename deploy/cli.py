@@ -67,31 +67,58 @@ Exit codes: 0 done, 1 some frames failed or were lost, 2 usage, 3 source, 4 outp
 
 @app.command(epilog=RUN_EXAMPLES)
 def run(
-    source: Annotated[str, typer.Argument(help="file, stream address or device", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="video file, stream address (rtsp://, http://, …) or device (/dev/video0)", show_default=False
+        ),
+    ],
     output: Annotated[
         list[str],
-        typer.Option("-o", "--output", help=".mp4, .mkv, .ts or .jsonl; may be given several times"),
+        typer.Option(
+            "-o", "--output", help="file to write: .mp4, .mkv, .ts (video) or .jsonl (findings); repeat for several"
+        ),
     ],
-    model: Annotated[str, typer.Option(help="see: headrace models")] = "face",
-    threshold: Annotated[float | None, typer.Option(help="least score of a finding (face, objects)")] = None,
+    model: Annotated[
+        str, typer.Option(help="face, objects, echo, torch:FILE or package.module:Class (see: headrace models)")
+    ] = "face",
+    threshold: Annotated[float | None, typer.Option(help="least score of a finding, 0…1 (face, objects)")] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="worker processes")] = 1,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="most frames in one batch")] = 16,
-    wait: Annotated[str, typer.Option(help="longest wait for a batch to fill")] = "10ms",
+    wait: Annotated[str, typer.Option(help="longest wait for a batch to fill, as 10ms or 0.5s")] = "10ms",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:N")] = "auto",
-    every: Annotated[int, typer.Option(min=1, help="infer every N-th frame")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="infer every N-th frame; the others show the last boxes")] = 1,
     fps: Annotated[float | None, typer.Option(min=0.001, help="infer at most so many frames a second")] = None,
-    live: Annotated[bool, typer.Option("--live", help="never wait: skip inference when workers are busy")] = False,
-    lossless: Annotated[bool, typer.Option("--lossless", help="infer every sampled frame, wait for workers")] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="never wait: skip inference if workers are busy (default but for files, which then play at their speed)",
+        ),
+    ] = False,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="infer every sampled frame, wait for workers (default for files)")
+    ] = False,
     latency: Annotated[str, typer.Option(help="live: longest wait for a frame's result")] = "500ms",
-    carry: Annotated[str, typer.Option(help="how long boxes are shown on frames that were not inferred")] = "1s",
+    carry: Annotated[
+        str,
+        typer.Option(
+            help="how long boxes are shown on frames that were not inferred (at least two intervals of --fps)"
+        ),
+    ] = "1s",
     send_size: Annotated[
-        str | None, typer.Option(help="WIDTHxHEIGHT sent to the model, for small things; default: its input size")
+        str | None,
+        typer.Option(help="WIDTHxHEIGHT sent to the model, to find small things (slower); default: its input size"),
     ] = None,
-    codec: Annotated[str, typer.Option(help="how pictures travel to workers: jpeg or i420 (raw)")] = "jpeg",
+    codec: Annotated[
+        str, typer.Option(help="pictures to workers as jpeg, or i420 (raw: more bytes, no loss)")
+    ] = "jpeg",
     encoder: Annotated[str, typer.Option(help="auto, x264 or nvenc")] = "auto",
-    preset: Annotated[str, typer.Option(help="x264 preset")] = "veryfast",
+    preset: Annotated[str, typer.Option(help="x264 preset, ultrafast … veryslow")] = "veryfast",
     crf: Annotated[float, typer.Option(min=0, max=51, help="x264 quality: lower is better")] = 23.0,
-    name: Annotated[str | None, typer.Option(help="the stream's name in logs and JSON lines")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="the stream's name in logs and JSON lines (default: from the source)")
+    ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show the parts' logs")] = False,
 ) -> None:
     """Annotate SOURCE with a model's findings and write it to every OUTPUT, in order and with its sound in sync."""

@@ -28,6 +28,8 @@ PROGRESS_S = 0.2
 GRACE_S = 20.0
 #: A sink that is silent this long, in seconds, is named in the log.
 SILENT_S = 2.0
+#: A sink that has just been started with us needs a while to open its sockets, in seconds.
+STARTING_S = 8.0
 #: Most messages taken from one socket before other work is done.
 BURST = 64
 
@@ -58,7 +60,9 @@ class Producer:
 
     def run(self) -> int:
         """Returns the exit code. Raises SourceError, LinkError."""
-        self._source = source = Source(self._stream.source, notify=self._waker.wake)
+        self._source = source = Source(
+            self._stream.source, notify=self._waker.wake, at_own_speed=self._stream.mode == "live"
+        )
         self._feed = Feed(
             self._stream,
             self._fleet.sink.name,
@@ -248,7 +252,7 @@ class Producer:
         )
 
     def _watch_sink(self, now: float) -> None:
-        if now - self._heard > SILENT_S:
+        if now - self._heard > (STARTING_S if self._feed.epoch is None else SILENT_S):
             self._refused.warn("sink_silent", f"the sink at {self._fleet.sink.media} does not answer")
 
     def _verdict(self) -> int:

@@ -6,6 +6,7 @@ PyAV's errors become SourceError here and nowhere else. Nothing is decoded in th
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from common.errors import SourceError
 from common.files import check_source_file, local_path
 from common.log import mask
 from common.media import Track
+from producer.playback import Playback
 
 #: Deadlines for opening and for one read of a network source, in seconds.
 OPEN_S, READ_S = 10.0, 15.0
@@ -50,10 +52,17 @@ class Demuxed:
 class Source:
     """An open source: its chosen tracks (video first) and a queue of packets.
 
-    ``notify`` is called from the demuxing thread when something may be taken.
+    ``notify`` is called from the demuxing thread when something may be taken. ``at_own_speed``: a file gives its
+    packets no faster than it plays.
     """
 
-    def __init__(self, address: str, sound: str = "all", notify: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        address: str,
+        sound: str = "all",
+        notify: Callable[[], None] = lambda: None,
+        at_own_speed: bool = False,
+    ) -> None:
         self.address = address
         self.live = is_live(address)
         self._container = _open(address, self.live)
@@ -69,6 +78,7 @@ class Source:
         self._stopped = self.ended = False
         self.pictures = 0  #: packets of the video track so far
         self.error: SourceError | None = None
+        self._playback = Playback() if at_own_speed and not self.live else None
         self._thread = threading.Thread(target=self._demux, name="demux", daemon=True)
 
     @property
@@ -140,6 +150,7 @@ class Source:
         numbers = {track.index: number for number, track in enumerate(self.tracks)}
         try:
             for packet in self._container.demux(self.tracks):
+                self._wait_until_due(packet)
                 if not self._put(Demuxed(numbers[packet.stream.index], packet)):
                     break
         except av.FFmpegError as error:
@@ -149,6 +160,14 @@ class Source:
         with self._changed:
             self.ended = True
         self._notify()
+
+    def _wait_until_due(self, packet: av.Packet) -> None:
+        if self._playback is None or packet.dts is None or packet.time_base is None:
+            return
+        delay = self._playback.delay(float(packet.dts * packet.time_base), time.monotonic())
+        if delay > 0:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped, delay)
 
     def _put(self, one: Demuxed) -> bool:
         with self._changed:

@@ -30,6 +30,8 @@ COPIED: dict[str, frozenset[str]] = {
 #: Encoders that can make a packet of silence for a track that is copied into MP4; others have none.
 SILENT = {"aac": "aac", "mp3": "libmp3lame", "mp3float": "libmp3lame", "ac3": "ac3", "eac3": "eac3", "flac": "flac",
           "opus": "libopus", "libopus": "libopus", "alac": "alac"}  # fmt: skip
+#: PyAV 18.1 ends the process when the planes of a frame with more channels are asked for.
+MAX_PLANES = 7
 #: AAC: bits a second for each channel, samples a frame, and the rates that it knows (ISO/IEC 14496-3 table 1.18).
 AAC_BITS, AAC_FRAME = 96_000, 1024
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -118,6 +120,8 @@ def _silent_packet(name: str, rate: int, layout: str) -> av.Packet:
     codec.sample_rate, codec.layout, codec.time_base = rate, layout, Fraction(1, rate)
     codec.format = formats[0] if formats else "s16"
     codec.open()
+    if codec.channels > MAX_PLANES:
+        raise ValueError(f"{codec.channels} channels are too many")
     frame = av.AudioFrame(codec.format.name, layout, codec.frame_size or AAC_FRAME)
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))

@@ -30,10 +30,8 @@ def through(source: Path, name: str, model: str = "nothing:Nothing", *options: s
     """The run's MP4, lossless unless ``options`` say otherwise; JSON lines lie beside it."""
     (source.parent / "nothing.py").write_text(NOTHING)
     output = source.parent / f"{name}.mp4"
-    lines_too = ("-o", output.with_suffix(".jsonl"))
-    done = headrace(
-        "run", source, "-o", output, *lines_too, "--model", model, *(options or LOSSLESS), cwd=source.parent
-    )
+    both = ("-o", output, "-o", output.with_suffix(".jsonl"))
+    done = headrace("run", source, *both, "--model", model, *(options or LOSSLESS), cwd=source.parent)
     assert done.code == 0, done.err
     assert frame_times(output) == frame_times(source)
     assert complaints(output) == ""
