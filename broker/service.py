@@ -51,7 +51,7 @@ class Broker:
         self._core = Dispatcher(secrets.token_hex(8), limits)
         self._read_frames: Reader[m.Frame] = Reader(m.Frame)
         self._read_workers: Reader[m.ToBroker] = Reader(m.ToBroker)
-        self._seldom = Seldom(log)
+        self._seldom, self._bad_frames = Seldom(log), Seldom(log)
         self._metrics = Metrics()
         self._metrics.serve(fleet.metrics.broker)
 
@@ -88,7 +88,7 @@ class Broker:
             try:
                 frame, payload = self._read_frames.decode(parts)
             except PeerError as error:
-                self._seldom.warn(error.kind, f"refused a frame: {error}")
+                self._bad_frames.warn(error.kind, f"refused a frame: {error}")
                 continue
             self._perform(self._core.handle(Arrived(frame, bytes(payload)), now), now)
 

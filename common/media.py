@@ -29,6 +29,8 @@ CARRIERS: tuple[Carrier, ...] = ("nut", "matroska", "avi")
 #: Pictures with more pixels than this are decoded with several threads.
 THREADED_PIXELS = 1920 * 1200
 MAX_THREADS = 4
+#: Pictures of so many pixels are large against any model's input.
+SKIM_PIXELS = 1280 * 720
 
 
 class UncarriedCodec(Exception):
@@ -107,9 +109,15 @@ def decode_threads(width: int, height: int, wanted: int = 0) -> int:
     return 1 if width * height <= THREADED_PIXELS else min(MAX_THREADS, os.cpu_count() or 1)
 
 
-def prepare_decoder(track: VideoStream, threads: int) -> VideoCodecContext:
-    """Set the decoder up before its first packet, alike at both ends."""
+def prepare_decoder(track: VideoStream, threads: int, for_model: bool = False) -> VideoCodecContext:
+    """Set the decoder up before its first packet, alike at both ends.
+
+    ``for_model``: the pictures are only scaled down for a model, so that large ones need no deblocking where no other
+    picture refers to them. That changes samples, never which pictures come out, nor their times (decision 0011).
+    """
     codec = track.codec_context
+    if for_model and track.width * track.height >= SKIM_PIXELS:
+        codec.options = {"skip_loop_filter": "noref"}
     codec.thread_type = "NONE" if threads == 1 else "FRAME"
     codec.thread_count = threads
     codec.flags |= Flags.copy_opaque

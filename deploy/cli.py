@@ -93,7 +93,7 @@ def run(
         bool,
         typer.Option(
             "--live",
-            help="never wait: skip inference if workers are busy (default but for files, which then play at their speed)",
+            help="never wait: skip inference if workers are busy (default but for files; a file plays at its speed)",
         ),
     ] = False,
     lossless: Annotated[

@@ -48,7 +48,7 @@ class Feed:
         self._stream, self._sink, self._source, self._push = stream, sink, source, push
         video = source.video
         self.threads = decode_threads(video.width, video.height, stream.decode_threads)
-        self._decoder = prepare_decoder(video, self.threads)
+        self._decoder = prepare_decoder(video, self.threads, for_model=True)
         self._base = Fraction(video.time_base or Fraction(1, 1000))
         self.timeline = Timeline(self._base, source.rate, source.start_time, rebase=source.live)
         self._sampler = Sampler(stream.every, stream.fps)

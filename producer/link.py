@@ -53,6 +53,11 @@ class Link:
         return not self._kept
 
     @property
+    def acknowledged(self) -> int:
+        """The highest number that the sink has acknowledged."""
+        return self._last - len(self._kept)
+
+    @property
     def unsent(self) -> int:
         """Messages that wait for their first (or next) transmission."""
         return len(self._kept) - self._cursor

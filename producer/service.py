@@ -22,6 +22,9 @@ from producer.source import Source, cut_short
 
 #: Seconds between two Hellos while no Welcome came.
 HELLO_S = 0.3
+#: The sink speaks every 0.1 s. After this long a silence, in seconds, it is greeted again: it may know us under the
+#: name of a broken connection.
+AGAIN_S = 1.0
 #: Seconds between two progress lines.
 PROGRESS_S = 0.2
 #: After SIGTERM, what is under way gets this long, in seconds, to be resolved.
@@ -32,6 +35,7 @@ SILENT_S = 2.0
 STARTING_S = 8.0
 #: Most messages taken from one socket before other work is done.
 BURST = 64
+RESTARTED = "the sink was restarted and no longer knows this stream: start the run again"
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,7 @@ class Producer:
         self._session = secrets.token_hex(8)
         self._closed: m.Closed | None = None
         self._heard = time.monotonic()
+        self._next_hello = 0.0
         self._next_progress = 0.0
         self._ended = False
 
@@ -131,12 +136,12 @@ class Producer:
         return hello, b"".join(blobs)
 
     def _greet(self, hello: m.Hello, blobs: bytes) -> None:
-        next_hello = 0.0
+        self._greeting = (encode(hello), blobs)
         while self._feed.epoch is None and not self._stopper.draining:
             now = time.monotonic()
-            if now >= next_hello:
-                self._media.send(encode(hello), blobs)
-                next_hello = now + HELLO_S
+            if now >= self._next_hello:
+                self._media.send(*self._greeting)
+                self._next_hello = now + HELLO_S
                 self._watch_sink(now)
             self._poller.wait(HELLO_S)
             self._receive(time.monotonic())
@@ -216,13 +221,15 @@ class Producer:
                 feed.welcome(message.epoch, message.media)
         elif feed.epoch is None or message.epoch != feed.epoch or message.stream != self._stream.name:
             self._refused.counts["other_epoch"] = self._refused.counts.get("other_epoch", 0) + 1
+        elif isinstance(message, m.Ack) and message.link < feed.link.acknowledged:
+            raise LinkError(RESTARTED)
         elif isinstance(message, m.Ack):
             feed.link.ack(message.link, message.gap, now)
             feed.window.ack(message, now)
         elif isinstance(message, m.Closed):
             self._closed = message
         else:
-            raise LinkError("the sink was restarted and no longer knows this stream: start the run again")
+            raise LinkError(RESTARTED)
 
     def _flush(self, now: float) -> None:
         while self._resend:
@@ -254,6 +261,9 @@ class Producer:
     def _watch_sink(self, now: float) -> None:
         if now - self._heard > (STARTING_S if self._feed.epoch is None else SILENT_S):
             self._refused.warn("sink_silent", f"the sink at {self._fleet.sink.media} does not answer")
+        if self._feed.epoch is not None and now > max(self._heard + AGAIN_S, self._next_hello):
+            self._media.send(*self._greeting)
+            self._next_hello = now + AGAIN_S
 
     def _verdict(self) -> int:
         source, frames = self._source, self._feed.index + 1

@@ -111,7 +111,9 @@ def _open(shape: Shape, encoding: Encoding, live: bool) -> tuple[VideoCodecConte
             codec = av.CodecContext.create(name, "w")
             assert isinstance(codec, VideoCodecContext)
             _describe(codec, shape)
-            codec.options = _nvenc(encoding, live) if name == "h264_nvenc" else _x264(encoding, live)
+            codec.options = (
+                _nvenc(encoding, live) if name == "h264_nvenc" else _x264(encoding, live, shape.rate is not None)
+            )
             codec.open()
             return codec, name
         except (av.FFmpegError, ValueError) as error:
@@ -133,8 +135,11 @@ def _describe(codec: VideoCodecContext, shape: Shape) -> None:
         codec.sample_aspect_ratio = shape.sar
 
 
-def _x264(encoding: Encoding, live: bool) -> dict[str, str]:
+def _x264(encoding: Encoding, live: bool, constant: bool) -> dict[str, str]:
     options = {"preset": encoding.preset, "crf": str(encoding.crf), "forced-idr": "1"}
+    if constant:
+        # Else the stream itself names the time base as its rate (12,800 a second), which some players believe.
+        options["x264-params"] = "force-cfr=1"
     tune = encoding.tune or ("zerolatency" if live else "")
     return options | ({"tune": tune} if tune else {})
 

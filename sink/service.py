@@ -44,7 +44,7 @@ class Sink:
         self._streams: dict[str, SinkStream] = {}
         self._peers: dict[str, bytes] = {}  # stream → routing id of its producer
         self._epochs: dict[str, int] = {}
-        self._refused = Seldom(log)
+        self._refused, self._bad_results = Seldom(log), Seldom(log)
         self._metrics = Metrics()
         self._metrics.serve(fleet.metrics.sink)
         self._next_progress = 0.0
@@ -81,7 +81,7 @@ class Sink:
             try:
                 answer, _ = self._read_results.decode(parts)
             except PeerError as error:
-                self._refused.warn(error.kind, f"refused a result: {error}")
+                self._bad_results.warn(error.kind, f"refused a result: {error}")
                 continue
             stream = self._streams.get(answer.stream)
             if stream is None:
@@ -99,7 +99,10 @@ class Sink:
         if stream is None or stream.epoch != message.epoch:
             self._send(peer, m.Unknown(stream=message.stream, epoch=message.epoch))
             return
-        self._peers[message.stream] = peer  # the last one to speak: a reconnected producer has a new routing id
+        if peer != self._peers.get(message.stream):
+            # Only a Hello, with its secret session, makes a peer: a stranger must not draw the Acks to itself. A
+            # producer that has reconnected under a new routing id hears nothing, says Hello, and sends again.
+            raise PeerError("stranger", f"{type(message).__name__.lower()} of a peer that has not said Hello")
         stream.on_link(message, payload, now)
 
     def _on_hello(self, peer: bytes, hello: m.Hello, payload: bytes) -> None:

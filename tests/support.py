@@ -134,7 +134,7 @@ def numbered_clip(path: Path, frames: int, *codec: str, rate: int = 25, sound: s
 def numbers(path: Path) -> list[int]:
     """The numbers that the pictures of an output show, in order."""
     with av.open(str(path)) as container:
-        return [number_in(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+        return [number_in(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]  # type: ignore[arg-type]
 
 
 def number_in(grey: NDArray[np.uint8]) -> int:
@@ -147,7 +147,7 @@ def number_in(grey: NDArray[np.uint8]) -> int:
 def frame_times(path: Path) -> list[Fraction]:
     """Time of every decoded frame, in seconds."""
     with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        return [Fraction(frame.pts or 0) * Fraction(frame.time_base or 1) for frame in container.decode(video=0)]
 
 
 def sound_packets(path: Path, track: int = 0) -> list[bytes]:

@@ -147,6 +147,24 @@ def test_pictures_are_equal(clips: Path, name: str, damage: str) -> None:
     assert all(one[1] is not None for one in pictures), "the link number comes through the decoder"
 
 
+@pytest.mark.parametrize("damage", ["", "lost", "corrupt"])
+@pytest.mark.parametrize("name", ["h264", "hevc"])
+def test_a_decoder_for_the_model_gives_the_same_pictures_at_the_same_times(
+    clips: Path, name: str, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media, "SKIM_PIXELS", 1)
+    track, taken = packets(clip(clips, name), damage)
+    copy = other_end(track)
+    for link, packet in enumerate(taken):
+        packet.opaque = [link]
+    sent = [on_the_wire(packet, link) for link, packet in enumerate(taken)]
+    skimmed = media.prepare_decoder(track, 1, for_model=True)  # type: ignore[arg-type]
+    assert skimmed.options == {"skip_loop_filter": "noref"}
+    here, there = decode(skimmed, taken), decode(media.prepare_decoder(copy, 1), sent)  # type: ignore[arg-type]
+    assert [one[:4] for one in here] == [one[:4] for one in there]
+    assert len(here) > 3
+
+
 @pytest.mark.parametrize("name", ["h264", "hevc", "vp9"])
 def test_threads_at_both_ends_change_nothing_between_them(clips: Path, name: str) -> None:
     track, taken = packets(clip(clips, name), "lost", seed=3)

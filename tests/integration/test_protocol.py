@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import shutil
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 import numpy as np
 import pytest
 import simplejpeg
 
+from common import config
 from common import messages as m
+from common.lifecycle import Stopper
+from common.status import Status
 from common.transport import Hub
 from common.wire import MAX_HEADER, encode
+from deploy.children import Children
+from deploy.spec import RunOptions, build
+from producer.service import Producer
 from tests.integration.test_lifecycle import FRAMES, begin, check_whole, finish
-from tests.support import Place, ledger, lines, numbered_clip, wait_for
+from tests.support import Place, ledger, lines, numbered_clip, numbers, wait_for
 
 STREAM, EPOCH = "clip", 1
 FRAME = m.Frame(stream=STREAM, epoch=EPOCH, index=0, model="echo:20", sink="sink", source=(320, 180), size=(320, 180))
@@ -81,8 +91,9 @@ def test_garbage_on_every_socket(place: Place, clip: Path, hub: Hub) -> None:
             wait_for(lambda stranger=stranger, parts=parts: stranger.send(*parts), 10, f"{name} taking garbage")
     code, err = finish(process)
     assert code == 0, err
-    for words in ("refused a message of a producer", "refused a message of a worker", "peer speaks protocol 2.0"):
-        assert words in err
+    for whose in ("message of a producer", "result", "frame", "message of a worker"):
+        assert f"refused a {whose}: version: peer speaks protocol 2.0" in err
+        assert f"refused a {whose}: oversize" in err
     assert err.count("refused") < 30, "said once a kind, not once a message"
     assert "died" not in err
     check_whole(place)
@@ -101,29 +112,114 @@ def test_a_worker_that_takes_work_and_is_silent(place: Place, clip: Path, hub: H
     check_whole(place)
 
 
-def test_pictures_that_cannot_be_decoded(place: Place, clip: Path, hub: Hub) -> None:
-    """Each of them fails for its payload, without another attempt; the run goes on."""
-    process = begin(place, clip)
-    (folder,) = place.runtime.glob("headrace-*")
-    broker = hub.connect("push", f"ipc://{folder}/frames")
-    grey = np.full((90, 160, 1), 99, np.uint8)
-    # The broker knows a frame by its identity: these come long before the producer's own.
-    bad: dict[int, tuple[m.Frame, bytes]] = {
-        200: (FRAME, b"no picture at all"),
-        202: (FRAME, simplejpeg.encode_jpeg(grey, colorspace="GRAY")),  # of another size than its header says
-        204: (msgspec.structs.replace(FRAME, codec="i420"), b"\0" * 1000),
-        206: (FRAME, b""),
-        208: (FRAME, simplejpeg.encode_jpeg(np.zeros((180, 320, 3), np.uint8))[:300]),
+@contextlib.contextmanager
+def fleet(place: Place, clip: Path) -> Iterator[config.Fleet]:
+    """Broker, worker and sink as processes; the producer is the test's."""
+    outputs = [str(place.folder / name) for name in ("out.mp4", "out.jsonl")]
+    options = RunOptions(source=str(clip), outputs=outputs, model="echo", batch=4)
+    folder = place.runtime / "headrace-test"
+    folder.mkdir()
+    built = build(options, folder)
+    (folder / "fleet.json").write_bytes(config.dump(built))
+    children = Children(str(folder))
+    for module in ("broker", "workers", "sink"):
+        children.start(module, module, ["-c", str(folder / "fleet.json")])
+    try:
+        yield built
+    finally:
+        children.stop(list(children.alive), 8)
+        shutil.rmtree(folder)
+
+
+class Spoiler(Producer):
+    """Sends pictures that are none. The broker and the worker are real."""
+
+    bad: ClassVar[dict[int, tuple[str, bytes]]] = {
+        20: ("jpeg", b"no picture at all"),
+        22: ("jpeg", simplejpeg.encode_jpeg(np.full((90, 160, 1), 99, np.uint8), colorspace="GRAY")),  # another size
+        24: ("i420", b"\0" * 1000),
+        26: ("jpeg", b""),
+        28: ("jpeg", simplejpeg.encode_jpeg(np.zeros((180, 320, 3), np.uint8))[:300]),
     }
-    for index, (header, payload) in bad.items():
-        assert broker.send(encode(msgspec.structs.replace(header, index=index)), payload)
-    code, err = finish(process)
-    assert code == 1, err
+
+    def _push(self, frame: m.Frame, payload: bytes) -> bool:
+        codec, payload = self.bad.get(frame.index, (frame.codec, payload))
+        return super()._push(msgspec.structs.replace(frame, codec=codec), payload)
+
+
+def test_pictures_that_cannot_be_decoded(place: Place, clip: Path) -> None:
+    """Each of them fails for its payload, without another attempt; the run goes on."""
+    with fleet(place, clip) as built:
+        assert Spoiler(built, built.streams[0], Status(None, "producer"), Stopper()).run() == 0
     told = lines(place.folder / "out.jsonl")
     assert [line["index"] for line in told] == list(range(FRAMES))
-    assert {line["index"]: line.get("reason") for line in told if line["state"] != "annotated"} == dict.fromkeys(
-        bad, "bad_payload"
-    )
-    assert ledger(place.folder / "out.mp4")["reasons"] == {"bad_payload": len(bad)}
-    assert err.count("failed: bad_payload") == 1
-    assert "died" not in err
+    reasons = {line["index"]: (line["state"], line["reason"]) for line in told if line["state"] != "annotated"}
+    assert reasons == dict.fromkeys(Spoiler.bad, ("failed", "bad_payload"))
+    assert ledger(place.folder / "out.mp4")["reasons"] == {"bad_payload": len(Spoiler.bad)}
+    assert numbers(place.folder / "out.mp4") == list(range(FRAMES))
+
+
+class Cable:
+    """A tcp port in front of a Unix socket, whose connections can be cut."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._path)
+                self._ends += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
+
+    @staticmethod
+    def _carry(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def cut(self) -> None:
+        ends, self._ends = self._ends, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+
+class Clumsy(Producer):
+    """Its cable to the sink is cut at some frames; what was under way is lost."""
+
+    cable: Cable
+
+    def _push(self, frame: m.Frame, payload: bytes) -> bool:
+        if frame.index in (50, 51, 200):
+            self.cable.cut()
+        return super()._push(frame, payload)
+
+
+def test_a_media_link_that_breaks(place: Place, clip: Path) -> None:
+    """The sink knows the producer's new connection after its next Hello; nothing is missing, nothing comes twice."""
+    with fleet(place, clip) as built:
+        path = Path(built.sink.media.removeprefix("ipc://"))
+        wait_for(path.exists, 20, "the sink's socket")
+        cable = Cable(path)
+        here = msgspec.structs.replace(built, sink=msgspec.structs.replace(built.sink, media=cable.address))
+        producer = Clumsy(here, here.streams[0], Status(None, "producer"), Stopper())
+        producer.cable = cable
+        try:
+            assert producer.run() == 0
+        finally:
+            cable.close()
+    check_whole(place)

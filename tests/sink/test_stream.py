@@ -152,15 +152,17 @@ def test_all_outputs_gone_ends_the_stream_with_their_error(
 
 
 def test_an_empty_stream(tmp_path: Path, open_stream: Open) -> None:
-    stream = open_stream(tmp_path / "a.mp4")
+    stream = open_stream(tmp_path / "a.mp4", ledger=str(tmp_path / "a.json"))
     stream.on_link(end(1, -1), b"", 0.0)
     closed = finish(stream)
     assert (closed.states, closed.error) == ({}, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_ledger_that_cannot_be_written_is_told(tmp_path: Path, open_stream: Open) -> None:
     stream = open_stream(tmp_path / "a.jsonl", ledger=str(tmp_path / "none" / "x.json"))
-    stream.on_link(end(1, -1), b"", 0.0)
+    stream.on_link(notice(0, "not_sampled", link=1), b"", 0.0)
+    stream.on_link(end(2, 0), b"", 0.0)
     assert "cannot write" in finish(stream).error
 
 

@@ -88,16 +88,20 @@ def test_encode_once_for_several_outputs(tmp_path: Path, recorded: Recorded) -> 
     assert [line["index"] for line in told if line["detections"]] == [10]
 
 
-def test_a_picture_that_never_comes(tmp_path: Path, recorded: Recorded) -> None:
+def test_a_picture_that_never_comes(tmp_path: Path) -> None:
     """A packet is lost at the sink alone: its frame fails, the others keep their own pictures."""
-    number = next(n.packet for n in recorded.notices if n.index == 24)
-    cut = [(header, payload) for header, payload in recorded.messages
-           if not (isinstance(header, m.Packet) and header.link == number)]  # fmt: skip
+    clip = make_clip(tmp_path / "clip.avi", "-c:v", "mjpeg", seconds=1, size="96x64")
+    recorded = record(clip)
+    lost = recorded.notices[12].packet
+    cut = [one for one in recorded.messages if not (isinstance(one[0], m.Packet) and one[0].link == lost)]
     path, told = tmp_path / "a.mp4", tmp_path / "a.jsonl"
     ended = play(studio(recorded, path, told), cut)
-    assert ended == [("annotated", "")] * 24 + [("failed", "no_picture")]
-    assert len(frame_times(path)) == 24
-    assert [line["state"] for line in lines(told)][-1] == "failed"
+    assert [index for index, end in enumerate(ended) if end == ("failed", "no_picture")] == [12]
+    assert ended.count(("annotated", "")) == 24
+    assert [line["index"] for line in lines(told) if line["state"] == "failed"] == [12]
+    rest = [picture for index, picture in enumerate(pictures(clip)) if index != 12]
+    for number, (mine, theirs) in enumerate(zip(pictures(path), rest, strict=True)):
+        assert number == 10 or (mine == theirs).all(), "a neighbour's picture"
 
 
 def test_a_picture_that_nobody_announced_is_dropped(tmp_path: Path, recorded: Recorded, clip: Path) -> None:
