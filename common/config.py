@@ -71,7 +71,7 @@ class Workers(Section, frozen=True, kw_only=True):
     batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
     #: How long a started batch waits for more frames, in seconds.
     wait: Seconds = 0.01
-    #: Threads of one worker's inference; 0: cores divided by workers.
+    #: Threads of one worker's inference; 0: all cores but two (for the producer and the sink), divided by workers.
     threads: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
 
 

@@ -146,9 +146,9 @@ def _output(text: str, source: Path | None) -> config.Output:
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
         raise UsageError(f"{text}: the ending says nothing known; use one of {', '.join(sorted(KINDS))}")
+    check_output_file(path)
     if source is not None and _same(path, source):
         raise UsageError(f"{text} is the source itself: name another output")
-    check_output_file(path)
     return config.Output(path=str(path), kind=kind)
 
 

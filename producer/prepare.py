@@ -48,7 +48,7 @@ class Preparer:
             planes = codec.scale(planes_of(frame), *lying)
         else:  # a format that must be converted anyway is scaled in the same pass
             planes = planes_of(to_420(frame, lying), matrix_of(frame))
-        planes = codec.to_jfif(codec.rotate(planes, degrees))
+        planes = codec.rotate(planes, degrees)
         if self._form == "i420":
             return codec.encode_i420(planes), source, size
         return codec.encode_jpeg(planes, self._quality), source, size

@@ -29,9 +29,8 @@ class Sampler:
         self._last = time
         if not turn or self._step is None or gap is None:
             return turn
-        # The frame that lies nearest to the slot takes it, so that jitter does no harm: tolerance is half a frame, but
-        # never more than a quarter of a step.
-        if self._due is not None and time < self._due - min(gap / 2, self._step / 4):
+        # The frame that lies nearest to the slot takes it, so that jitter does no harm.
+        if self._due is not None and time < self._due - gap / 2:
             return False
         if self._due is None or time - self._due > self._step:  # first frame, or a hole in the stream: a new grid
             self._due = time

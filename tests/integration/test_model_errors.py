@@ -1,4 +1,4 @@
-"""A model of the user's that goes wrong: its frames fail with a reason, the others do not, and the run comes to an end."""
+"""A model of the user's that goes wrong: its frames fail with a reason, the others do not, and the run ends."""
 
 from __future__ import annotations
 

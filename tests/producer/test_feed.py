@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from common import config
@@ -30,11 +31,13 @@ class Broker:
     def __init__(self) -> None:
         self.open = True
         self.frames: list[m.Frame] = []
+        self.bytes = 0
 
     def __call__(self, frame: m.Frame, payload: bytes) -> bool:
         if self.open:
             self.frames.append(frame)
             assert payload
+            self.bytes += len(payload)
         return self.open
 
 
@@ -67,6 +70,13 @@ class Bench:
             self.feed.check()
         self.feed.check()
         return self.messages()
+
+    @classmethod
+    def full(cls, clip: Path, window_bytes: int) -> Bench:
+        """A bench that has run with so much room."""
+        bench = cls(clip, window_bytes=window_bytes)
+        bench.run()
+        return bench
 
     def messages(self) -> list[m.Head]:
         sent: list[m.Head] = []
@@ -171,6 +181,17 @@ def test_bytes_hold_the_window_too(clip: Path) -> None:
     bench = Bench(clip, window_bytes=1)
     assert len(notices(bench.run())) == 1
     assert bench.feed.waits_for == "sink"
+
+
+def test_every_byte_is_counted_once(clip: Path) -> None:
+    bench = Bench(clip)
+    bench.run()
+    with av.open(str(clip)) as container:
+        packets = sum(packet.size for packet in container.demux(video=0))
+    bench = Bench(clip, window_bytes=packets + bench.broker.bytes + 1)
+    assert len(notices(bench.run())) == 25
+    assert bench.feed.window.room
+    assert not Bench.full(clip, packets + bench.broker.bytes).feed.window.room
 
 
 def test_an_interrupted_feed_ends_with_what_it_announced(clip: Path) -> None:

@@ -77,6 +77,7 @@ def test_upright(turn: int, quarter_turns: int) -> None:
     made = compose(frame, turn)
     assert (made.width, made.height) == want.shape[::-1]
     assert (luma(made) == want).all()
+    assert np.abs(rgb(made) - np.rot90(rgb(frame), quarter_turns)).mean() < 3, "colours turn along"
 
 
 def test_boxes_are_drawn_after_turning() -> None:
@@ -87,7 +88,7 @@ def test_boxes_are_drawn_after_turning() -> None:
     assert rows.min() > 30, "the box lies below the middle of the upright picture"
 
 
-@pytest.mark.parametrize("size", [(95, 63), (95, 64), (96, 63), (3, 3)])
+@pytest.mark.parametrize("size", [(95, 63), (95, 64), (96, 63), (9, 9)])
 @pytest.mark.parametrize("turn", [0, 90])
 def test_odd_sides_are_padded_by_repeating_the_edge(size: tuple[int, int], turn: int) -> None:
     frame = photo(size=size)
@@ -96,6 +97,8 @@ def test_odd_sides_are_padded_by_repeating_the_edge(size: tuple[int, int], turn:
     assert made.width % 2 == made.height % 2 == 0
     got = luma(made)
     assert (got[: want.shape[0], : want.shape[1]] == want).all()
+    colours = np.rot90(rgb(photo(size=size)), -1) if turn else rgb(photo(size=size))
+    assert np.abs(rgb(made)[: want.shape[0], : want.shape[1]] - colours).mean() < 6, "colours keep their places"
     assert (got[-1] == got[want.shape[0] - 1]).all()
     assert (got[:, -1] == got[:, want.shape[1] - 1]).all()
 
