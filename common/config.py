@@ -6,6 +6,7 @@ Every part reads the same file and takes its own section, so that they cannot di
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -154,9 +155,18 @@ def load(path: Path) -> Fleet:
         raise UsageError(f"cannot read the configuration {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-        return msgspec.convert(raw, Fleet)
+        fleet = msgspec.convert(raw, Fleet)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise UsageError(f"{path}: {error}") from None
+    _refuse_twice(path, "stream", [stream.name for stream in fleet.streams])
+    _refuse_twice(path, "output", [os.path.abspath(one.path) for stream in fleet.streams for one in stream.outputs])
+    return fleet
+
+
+def _refuse_twice(path: Path, what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{path}: {what} {name!r} is there twice")
 
 
 def dump(fleet: Fleet) -> bytes:

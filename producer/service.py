@@ -6,18 +6,17 @@ import logging
 import secrets
 import time
 from collections import deque
-from fractions import Fraction
 
 from common import messages as m
 from common.config import Fleet, Stream
 from common.errors import LinkError, PeerError, SourceError
 from common.lifecycle import Stopper
 from common.log import Seldom
-from common.media import UncarriedCodec, pack
 from common.status import Status
 from common.transport import Hub, Poller, Waker, drain
 from common.wire import Reader, encode
 from producer.feed import Feed
+from producer.greeting import make_hello
 from producer.source import Source, cut_short
 
 #: Seconds between two Hellos while no Welcome came.
@@ -74,7 +73,9 @@ class Producer:
             source,
             self._push,
         )
-        hello, blobs = self._hello()
+        hello, blobs = make_hello(source, self._stream, self._session, self._feed.threads)
+        for what in hello.omitted:
+            log.warning("left out: %s", what, extra={"stream": self._stream.name})
         self._status.say(
             "source",
             stream=self._stream.name,
@@ -93,47 +94,6 @@ class Producer:
 
     def _push(self, frame: m.Frame, payload: bytes) -> bool:
         return self._frames.send(encode(frame), payload)
-
-    def _hello(self) -> tuple[m.Hello, bytes]:
-        source, infos, blobs = self._source, [], []
-        omitted = list(source.omitted)
-        for number, track in enumerate(source.tracks):
-            try:
-                carrier, blob = pack(track)
-            except UncarriedCodec as error:
-                if number == 0:
-                    raise SourceError(f"the picture's codec {error}: convert the source first") from None
-                omitted.append(f"sound: {error}")
-                source.audio = [one for one in source.audio if one is not track]
-                continue
-            context = track.codec_context
-            base = Fraction(track.time_base or Fraction(1, 1000))
-            infos.append(
-                m.TrackInfo(
-                    kind="audio" if number else "video",
-                    codec=context.name,
-                    carrier=carrier,
-                    size=len(blob),
-                    time_base=(base.numerator, base.denominator),
-                    sample_rate=getattr(context, "sample_rate", 0) or 0,
-                    channels=getattr(context, "channels", 0) or 0,
-                )
-            )
-            blobs.append(blob)
-        for what in omitted:
-            log.warning("left out: %s", what, extra={"stream": self._stream.name})
-        hello = m.Hello(
-            stream=self._stream.name,
-            session=self._session,
-            mode=self._stream.mode,
-            latency=self._stream.latency,
-            model=self._stream.model,
-            video=_video_info(source),
-            tracks=infos,
-            threads=self._feed.threads,
-            omitted=omitted,
-        )
-        return hello, b"".join(blobs)
 
     def _greet(self, hello: m.Hello, blobs: bytes) -> None:
         self._greeting = (encode(hello), blobs)
@@ -276,22 +236,3 @@ class Producer:
         if cut := cut_short(source):
             raise SourceError(cut)
         return 0
-
-
-def _video_info(source: Source) -> m.VideoInfo:
-    video = source.video
-    context = video.codec_context
-    base = Fraction(video.time_base or Fraction(1, 1000))
-    sar = video.sample_aspect_ratio
-    rate = source.constant_rate
-    return m.VideoInfo(
-        width=video.width,
-        height=video.height,
-        time_base=(base.numerator, base.denominator),
-        rate=(rate.numerator, rate.denominator) if rate else None,
-        sar=(sar.numerator, sar.denominator) if sar and sar != 1 else None,
-        color_range=int(context.color_range),
-        primaries=int(context.color_primaries),
-        transfer=int(context.color_trc),
-        matrix=int(context.colorspace),
-    )

@@ -79,10 +79,16 @@ class Encoder:
         frame.pict_type = PictureType.I if key else PictureType.NONE
         if key:
             self._next_key = pts + self._step
-        yield from self._codec.encode(frame)
+        yield from self._run(frame)
 
     def flush(self) -> Iterator[av.Packet]:
-        yield from self._codec.encode(None)
+        yield from self._run(None)
+
+    def _run(self, frame: av.VideoFrame | None) -> Iterator[av.Packet]:
+        try:
+            yield from self._codec.encode(frame)
+        except av.FFmpegError as error:
+            raise OutputError(f"{self.name} cannot encode: {error.strerror or error}") from None
 
     def template(self, first: av.Packet) -> VideoStream:
         """A template for muxers' streams. Made by way of a NUT file: one taken from the encoder broke MP4."""

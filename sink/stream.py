@@ -44,6 +44,7 @@ class SinkStream:
         self._ended = False
         self._resolved = self._durable = -1
         self._progressed = False
+        self._held_up = False  # messages were not accepted, and are to be asked for when there is room again
         self.counts: Counter[str] = Counter()
         self._failures = Seldom(log)
         self.closed: m.Closed | None = None
@@ -58,7 +59,7 @@ class SinkStream:
             self.counts["after_end"] += 1
             return
         if self._renderer.full:  # not accepted: it will be sent again when we have caught up
-            self._inlet.gap = True
+            self._held_up = True
             self.counts["held_up"] += 1
             return
         if self._inlet.arrived(message.link) is not Arrival.NEW:
@@ -115,6 +116,8 @@ class SinkStream:
 
     def ack(self, now: float) -> m.Ack | None:
         """The acknowledgement to send now, if one is due."""
+        if self._held_up and not self._renderer.full:
+            self._inlet.gap, self._held_up = True, False
         if not self._inlet.ack_due(now, self._progressed):
             return None
         self._inlet.acked(now)

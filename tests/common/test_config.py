@@ -118,3 +118,24 @@ def test_an_unknown_stream_is_named_beside_the_known(tmp_path: Path) -> None:
 def test_defaults_are_valid_themselves(tmp_path: Path) -> None:
     raw = json.loads(config.dump(load(tmp_path, TOML)))
     assert load(tmp_path, json.dumps(raw), "full.json") == load(tmp_path, TOML)
+
+
+@pytest.mark.parametrize("what", ["stream", "output"])
+def test_a_name_or_a_path_that_is_there_twice_is_refused(tmp_path: Path, what: str) -> None:
+    output = {"path": str(tmp_path / "a.mp4"), "kind": "mp4"}
+    other = output if what == "output" else {"path": str(tmp_path / "b.mp4"), "kind": "mp4"}
+    streams = [
+        {"name": "one", "source": "x", "model": "echo", "outputs": [output]},
+        {"name": "one" if what == "stream" else "two", "source": "y", "model": "echo", "outputs": [other]},
+    ]
+    ipc = {name: f"ipc://{tmp_path}/{name}" for name in ("frames", "workers", "news", "media", "results")}
+    raw = {
+        "broker": {name: ipc[name] for name in ("frames", "workers", "news")},
+        "sink": {name: ipc[name] for name in ("media", "results")},
+        "workers": {"model": "echo"},
+        "streams": streams,
+    }
+    path = tmp_path / "fleet.json"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(UsageError, match=f"{what} .* is there twice"):
+        config.load(path)

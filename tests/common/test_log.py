@@ -37,11 +37,11 @@ def test_mask(text: str, masked: str) -> None:
 
 def line(message: str, *arguments: object, error: Exception | None = None, **extra: Any) -> dict[str, Any]:
     info = (type(error), error, error.__traceback__) if error else None
-    record = logging.LogRecord("x", logging.WARNING, __file__, 1, message, arguments, info)  # type: ignore[arg-type]
+    record = logging.LogRecord("x", logging.WARNING, __file__, 1, message, arguments, info)
     record.__dict__.update(extra)
     text = JsonLines("sink").format(record)
     assert "\n" not in text
-    return json.loads(text)  # type: ignore[no-any-return]
+    return json.loads(text)
 
 
 def test_a_record_is_one_json_object() -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from tests.support import Place, ledger, lines, numbered_clip, numbers, wait_for
 
-FRAMES = 300
+FRAMES = 200
 #: Frames that are through when something happens to the run.
-BEGUN = 40
+BEGUN = 25
 #: Whatever happens, the command is gone after this many seconds (DESIGN §7 allows each part a grace).
 GONE_S = 25
 
@@ -172,7 +172,7 @@ def test_end_killed(place: Place, clip: Path, part: str) -> None:
 
 
 def test_all_workers_killed_again_and_again(place: Place, clip: Path) -> None:
-    """Lossless waits for the next worker, however often."""
+    """Lossless waits for the next worker, however often. Progress is told in plain lines: this is no terminal."""
     process = begin(place, clip, "--lossless")
     for _ in range(3):
         (worker,) = place.parts("workers")
@@ -181,6 +181,8 @@ def test_all_workers_killed_again_and_again(place: Place, clip: Path) -> None:
     code, err = finish(process)
     assert code == 0, err
     check_whole(place)
+    assert not set("\x1b\r") & set(err)
+    assert [line for line in err.splitlines() if f"/{FRAMES} frames, " in line and " fps" in line], err
 
 
 def test_a_stopped_reader_of_the_log(place: Place, clip: Path) -> None:
@@ -220,13 +222,3 @@ def test_progress_on_a_terminal(place: Place, clip: Path) -> None:
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l"), "the cursor is shown again"
     assert "annotated" in text
     assert "written: out.mp4" in text
-
-
-def test_progress_in_a_file(place: Place, clip: Path) -> None:
-    """Plain lines where there is no terminal, and no control characters."""
-    process = begin(place, clip)
-    code, err = finish(process)
-    assert code == 0
-    assert "\x1b" not in err
-    assert "\r" not in err
-    assert [line for line in err.splitlines() if f"/{FRAMES} frames, " in line and " fps" in line], err

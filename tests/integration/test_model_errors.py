@@ -137,12 +137,8 @@ def test_a_model_that_kills_every_worker(place: Place, clip: Path) -> None:
     ("text", "words"),
     [
         ("raise OSError('no weights here')", "importing mine failed: OSError: no weights here"),
-        ("import nowhere_at_all", "No module named 'nowhere_at_all'"),
-        ("def broken(:", "importing mine failed"),
         ("raise SystemExit('leave')", "leave"),
-        ("class Other: pass", "module mine has no class Model"),
         ("class Model:\n  def setup(self, device): pass", "lacks predict()"),
-        ("class Model:\n  def setup(self, device): pass\n  def predict(self, p): pass", "lacks input = InputSpec"),
         ("class Model:\n  def __init__(self): 1/0\n  setup = predict = __init__", "Model() failed: ZeroDivisionError"),
     ],
 )

@@ -204,7 +204,7 @@ class Clumsy(Producer):
     cable: Cable
 
     def _push(self, frame: m.Frame, payload: bytes) -> bool:
-        if frame.index in (50, 51, 200):
+        if frame.index in (50, 51, 150):
             self.cable.cut()
         return super()._push(frame, payload)
 

@@ -1,0 +1,75 @@
+"""The Hello of a stream: what the sink must know to decode it. PyAV's tracks in, a message and its payload out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from common import messages as m
+from common.config import Stream
+from common.errors import SourceError
+from common.media import UncarriedCodec, pack
+from producer.source import Source
+
+
+def make_hello(source: Source, stream: Stream, session: str, threads: int) -> tuple[m.Hello, bytes]:
+    """The message and the carriers of all tracks, one after the other.
+
+    Sound that no carrier takes is left out of the source and named in ``omitted``; a picture that none takes raises
+    SourceError.
+    """
+    infos, blobs = [], []
+    omitted = list(source.omitted)
+    for number, track in enumerate(source.tracks):
+        try:
+            carrier, blob = pack(track)
+        except UncarriedCodec as error:
+            if number == 0:
+                raise SourceError(f"the picture's codec {error}: convert the source first") from None
+            omitted.append(f"sound: {error}")
+            source.audio = [one for one in source.audio if one is not track]
+            continue
+        context = track.codec_context
+        base = Fraction(track.time_base or Fraction(1, 1000))
+        infos.append(
+            m.TrackInfo(
+                kind="audio" if number else "video",
+                codec=context.name,
+                carrier=carrier,
+                size=len(blob),
+                time_base=(base.numerator, base.denominator),
+                sample_rate=getattr(context, "sample_rate", 0) or 0,
+                channels=getattr(context, "channels", 0) or 0,
+            )
+        )
+        blobs.append(blob)
+    hello = m.Hello(
+        stream=stream.name,
+        session=session,
+        mode=stream.mode,
+        latency=stream.latency,
+        model=stream.model,
+        video=_video_info(source),
+        tracks=infos,
+        threads=threads,
+        omitted=omitted,
+    )
+    return hello, b"".join(blobs)
+
+
+def _video_info(source: Source) -> m.VideoInfo:
+    video = source.video
+    context = video.codec_context
+    base = Fraction(video.time_base or Fraction(1, 1000))
+    sar = video.sample_aspect_ratio
+    rate = source.constant_rate
+    return m.VideoInfo(
+        width=video.width,
+        height=video.height,
+        time_base=(base.numerator, base.denominator),
+        rate=(rate.numerator, rate.denominator) if rate else None,
+        sar=(sar.numerator, sar.denominator) if sar and sar != 1 else None,
+        color_range=int(context.color_range),
+        primaries=int(context.color_primaries),
+        transfer=int(context.color_trc),
+        matrix=int(context.colorspace),
+    )
