@@ -31,8 +31,12 @@ def begin(place: Place, clip: Path, *more: str, model: str = "echo:20") -> subpr
     """A run of some seconds, with its first frames through."""
     process = place.start("run", clip, "-o", "out.mp4", "-o", "out.jsonl", "--model", model, "--batch", "4", *more)
     path = place.folder / "out.jsonl"
-    wait_for(lambda: path.exists() and path.read_bytes().count(b"\n") >= BEGUN, 60, "the run's beginning")
-    assert process.poll() is None
+    wait_for(
+        lambda: process.poll() is not None or (path.exists() and path.read_bytes().count(b"\n") >= BEGUN),
+        60,
+        "the run's beginning",
+    )
+    assert process.poll() is None, process.communicate()
     return process
 
 
