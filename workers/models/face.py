@@ -13,7 +13,7 @@ from torch import nn
 
 from workers.model import Findings, InputSpec, Pictures
 from workers.models.boxes import Boxes, blend
-from workers.models.device import WEIGHTS, load_weights, open_device, precision, to_tensor
+from workers.models.device import WEIGHTS, in_parts, load_weights, open_device, precision, to_tensor
 from workers.models.tiles import Tiling
 
 #: Input side in pixels; also the unit of the regressed offsets.
@@ -108,7 +108,7 @@ class Face:
 
     def predict(self, pictures: Pictures) -> list[Findings]:
         height, width = pictures.shape[1:3]
-        found = self._tiling.find(pictures, self.find)
+        found = self._tiling.find(pictures, lambda some: in_parts(self.find, some, self._device))
         return [boxes.findings(("face",), width, height) for boxes in found]
 
     @torch.inference_mode()

@@ -16,7 +16,7 @@ from torch import nn
 from workers.labels import coco
 from workers.model import Findings, InputSpec, Pictures
 from workers.models.boxes import Boxes, suppress
-from workers.models.device import WEIGHTS, load_weights, open_device, precision, to_tensor
+from workers.models.device import WEIGHTS, in_parts, load_weights, open_device, precision, to_tensor
 from workers.models.tiles import Tiling
 
 #: Input side in pixels.
@@ -197,7 +197,7 @@ class Objects:
 
     def predict(self, pictures: Pictures) -> list[Findings]:
         height, width = pictures.shape[1:3]
-        found = self._tiling.find(pictures, self.find)
+        found = self._tiling.find(pictures, lambda some: in_parts(self.find, some, self._device))
         return [boxes.findings(coco.NAMES, width, height) for boxes in found]
 
     @torch.inference_mode()
