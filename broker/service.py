@@ -27,6 +27,9 @@ GRACE_S = 3.0
 #: Most messages taken from one socket before the other gets its turn.
 BURST = 64
 
+#: Messages that arrive within this long of each other, in seconds, are handled together.
+SETTLE_S = 0.001
+
 log = logging.getLogger(__name__)
 
 
@@ -72,7 +75,7 @@ class Broker:
                 give_up = give_up or now + GRACE_S
                 if self._core.idle or now > give_up:
                     break
-            self._poller.wait(max(0.0, min(next_news, next_tick) - time.monotonic()))
+            self._poller.wait(max(0.0, min(next_news, next_tick) - time.monotonic()), SETTLE_S)
         self._hub.close()
         return 0
 

@@ -34,6 +34,8 @@ SILENT_S = 2.0
 STARTING_S = 8.0
 #: Most messages taken from one socket before other work is done.
 BURST = 64
+#: While there is work to do, sockets are looked at this often, in seconds.
+RECEIVE_S = 0.002
 RESTARTED = "the sink was restarted and no longer knows this stream: start the run again"
 
 log = logging.getLogger(__name__)
@@ -108,9 +110,12 @@ class Producer:
 
     def _loop(self) -> None:
         give_up: float | None = None
+        busy, heard = False, 0.0
         while self._closed is None:
             now = time.monotonic()
-            self._receive(now)
+            if not busy or now >= heard + RECEIVE_S:
+                heard = now
+                self._receive(now)
             if self._stopper.draining and give_up is None:
                 give_up = now + GRACE_S
                 self._source.stop()

@@ -26,6 +26,9 @@ GRACE_S = 5.0
 #: Most messages taken from one socket before other work is done.
 BURST = 128
 
+#: Messages that arrive within this long of each other, in seconds, are handled together.
+SETTLE_S = 0.002
+
 log = logging.getLogger(__name__)
 
 
@@ -66,7 +69,7 @@ class Sink:
                 if now > give_up:
                     for stream in open_ones:
                         stream.give_up("shutdown")
-            self._poller.wait(self._sleep(time.monotonic()))
+            self._poller.wait(self._sleep(time.monotonic()), SETTLE_S)
         self._hub.close()
         return 0
 

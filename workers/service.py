@@ -25,6 +25,9 @@ BEAT_S = 0.25
 GRACE_S = 5.0
 BURST = 64
 
+#: Messages that arrive within this long of each other, in seconds, are handled together.
+SETTLE_S = 0.001
+
 log = logging.getLogger(__name__)
 
 
@@ -68,7 +71,7 @@ class Worker:
                     break
             if now >= self._next_beat:
                 self._beat(now)
-            self._poller.wait(self._sleep(time.monotonic()))
+            self._poller.wait(self._sleep(time.monotonic()), SETTLE_S)
         if self._held:
             log.warning("left with %d frames in hand", len(self._held), extra={"worker": self._name})
         self._beat(time.monotonic())
