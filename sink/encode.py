@@ -117,6 +117,8 @@ def _open(shape: Shape, encoding: Encoding, live: bool) -> tuple[VideoCodecConte
             codec = av.CodecContext.create(name, "w")
             assert isinstance(codec, VideoCodecContext)
             _describe(codec, shape)
+            # PyAV's default is slices, which encode a picture at once but leave the other threads idle meanwhile.
+            codec.thread_type = "SLICE" if live else "FRAME"
             codec.options = (
                 _nvenc(encoding, live) if name == "h264_nvenc" else _x264(encoding, live, shape.rate is not None)
             )
