@@ -40,6 +40,12 @@ def begin(place: Place, clip: Path, *more: str, model: str = "echo:20") -> subpr
     return process
 
 
+def wait_until_playable(place: Place) -> None:
+    """MP4 can be played from its first whole fragment on, which comes after what the encoder looks ahead."""
+    path = place.folder / "out.mp4"
+    wait_for(lambda: path.exists() and path.read_bytes().count(b"moof") >= 2, 30, "a whole fragment on disk")
+
+
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Exit code and standard error."""
     try:
@@ -111,6 +117,7 @@ def test_interrupted(place: Place, clip: Path, way: str) -> None:
 def test_interrupted_twice(place: Place, clip: Path) -> None:
     """The second Ctrl-C does not wait for the slow model; what is on disk is playable."""
     process = begin(place, clip)
+    wait_until_playable(place)
     os.killpg(process.pid, signal.SIGINT)
     path = place.folder / "out.jsonl"
     wait_for(lambda: path.read_bytes().count(b"\n") > BEGUN, 20, "some draining")
@@ -164,6 +171,7 @@ def test_replaceable_part_killed(place: Place, clip: Path, part: str) -> None:
 def test_end_killed(place: Place, clip: Path, part: str) -> None:
     """Without one of its two ends the run is over, promptly, and says so."""
     process = begin(place, clip)
+    wait_until_playable(place)
     since = time.monotonic()
     kill(place, part)
     code, err = finish(process)
