@@ -28,7 +28,7 @@ QUALITY = 80
 HD_HEIGHT = 720
 
 #: ``(Kr, Kb)`` of each matrix number of ISO/IEC 23091-2 (= ITU-T H.273 table 4).
-_LUMA_WEIGHTS: dict[int, tuple[float, float]] = {
+LUMA_WEIGHTS: dict[int, tuple[float, float]] = {
     1: (0.2126, 0.0722),  # BT.709-6, item 3.2
     4: (0.30, 0.11),  # FCC 47 CFR 73.682
     5: (0.299, 0.114),  # BT.470 System B, G = BT.601
@@ -76,9 +76,14 @@ def resolve_matrix(matrix: int, height: int) -> int:
 
     ``height`` is the source's in pixels, not the scaled picture's.
     """
-    if matrix in _LUMA_WEIGHTS:
+    if matrix in LUMA_WEIGHTS:
         return matrix
     return 1 if height >= HD_HEIGHT else 6
+
+
+def luma_weights(matrix: int, height: int) -> tuple[float, float]:
+    """``(Kr, Kb)`` of a matrix number, resolved by :func:`resolve_matrix`."""
+    return LUMA_WEIGHTS[resolve_matrix(matrix, height)]
 
 
 def scale(planes: Planes, width: int, height: int) -> Planes:
@@ -129,7 +134,7 @@ def to_jfif(planes: Planes) -> Planes:
     """
     full = planes.color_range == 2
     matrix = resolve_matrix(planes.matrix, planes.height)
-    same = _LUMA_WEIGHTS[matrix] == _LUMA_WEIGHTS[_JFIF_MATRIX]
+    same = LUMA_WEIGHTS[matrix] == LUMA_WEIGHTS[_JFIF_MATRIX]
     if full and same:
         return Planes(planes.y, planes.u, planes.v, 2, _JFIF_MATRIX)
     # BT.601-7 item 2.5.3: luma 16…235, chroma 16…240 around 128.
@@ -163,7 +168,7 @@ def _mix(one: Plane, weight: float, other: Plane, other_weight: float, offset: f
 
 def _forward(matrix: int) -> NDArray[np.float64]:
     """R'G'B' → Y', Cb, Cr (BT.601-7 items 2.5.1 and 2.5.2, with the given luma weights)."""
-    kr, kb = _LUMA_WEIGHTS[matrix]
+    kr, kb = LUMA_WEIGHTS[matrix]
     luma = np.array([kr, 1 - kr - kb, kb])
     return np.stack([luma, ([0, 0, 1] - luma) / (2 - 2 * kb), ([1, 0, 0] - luma) / (2 - 2 * kr)])
 

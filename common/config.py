@@ -21,6 +21,11 @@ Bytes = Annotated[int, msgspec.Meta(ge=1)]
 #: A second's frames; the least is one in a quarter of an hour or so.
 Rate = Annotated[float, msgspec.Meta(ge=0.001, le=1e6)]
 
+#: x264's presets, the fastest first.
+PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+)  # fmt: skip
+
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A section of the file; a key that is not known is an error."""

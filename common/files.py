@@ -17,6 +17,12 @@ def local_path(address: str) -> Path | None:
     return None if "://" in address else Path(address)
 
 
+def is_live(address: str) -> bool:
+    """Whether a source is taken as live unless the user says otherwise: the network and devices are."""
+    path = local_path(address)
+    return path is None or str(path).startswith("/dev/")
+
+
 def check_source_file(path: Path) -> None:
     """Raises SourceError for what cannot be a source."""
     try:

@@ -12,20 +12,14 @@ import msgspec
 
 from common import config
 from common.errors import UsageError
-from common.files import check_output_file, check_source_file, local_path
+from common.files import check_output_file, check_source_file, is_live, local_path
 
 #: Ending → kind of output.
 KINDS: dict[str, Literal["mp4", "mkv", "ts", "jsonl"]] = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "mkv", ".ts": "ts", ".jsonl": "jsonl", ".ndjson": "jsonl",
 }  # fmt: skip
-#: Files that are live by nature.
-_DEVICE = re.compile("^/dev/")
 #: Most frames under way between the ends: what the sink can keep apart.
 MAX_WINDOW = 16384
-#: x264's presets.
-PRESETS = (
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
-)  # fmt: skip
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(us|ms|s|m|h)?$")
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"^(\d+)[x×](\d+)$")
@@ -82,9 +76,9 @@ def build(options: RunOptions, folder: Path) -> config.Fleet:
         if any(_same(Path(output.path), Path(other.path)) for other in outputs[:number]):
             raise UsageError(f"{output.path} is named twice as an output: leave one out")
     check_output_file(ledger_path(Path(outputs[0].path)))
-    if options.preset not in PRESETS:
-        raise UsageError(f"unknown preset {options.preset!r}: choose one of {', '.join(PRESETS)}")
-    mode = options.mode or ("live" if source is None or _DEVICE.match(str(source)) else "lossless")
+    if options.preset not in config.PRESETS:
+        raise UsageError(f"unknown preset {options.preset!r}: choose one of {', '.join(config.PRESETS)}")
+    mode = options.mode or ("live" if is_live(options.source) else "lossless")
     raw = {
         "broker": {name: f"ipc://{folder}/{name}" for name in ("frames", "workers", "news")},
         "sink": {name: f"ipc://{folder}/{name}" for name in ("media", "results")},

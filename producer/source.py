@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from common.errors import SourceError
-from common.files import check_source_file, local_path
+from common.files import check_source_file, is_live, local_path
 from common.log import mask
 from common.media import Track
 from producer.playback import Playback
@@ -31,14 +31,6 @@ AHEAD_PACKETS, AHEAD_BYTES = 128, 32 * 2**20
 MISSING_SHARE = 0.02
 #: The mean rate of a file of constant rate may differ from it by this share (the last picture's length, rounding).
 RATE_SLACK = Fraction(1, 100)
-
-NETWORK = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "rtp", "tcp", "srt", "hls", "tls")
-
-
-def is_live(address: str) -> bool:
-    """Whether a source is taken as live unless the user says otherwise: the network and devices are."""
-    scheme = address.partition("://")[0].lower() if "://" in address else ""
-    return scheme in NETWORK or address.startswith("/dev/")
 
 
 @dataclass(frozen=True, slots=True)

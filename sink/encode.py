@@ -26,7 +26,6 @@ NVENC_PRESETS = {
     "ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p3",
     "medium": "p4", "slow": "p5", "slower": "p6", "veryslow": "p7",
 }  # fmt: skip
-PRESETS = tuple(NVENC_PRESETS)
 #: Rate control needs some rate; used where the source names none.
 DEFAULT_RATE = Fraction(25)
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from common.codec import luma_weights
+
 #: Well distinguishable colours, RGB full range: sixteen of Sasha Trubetskoy's "20 simple, distinct colors"
 #: (https://sashamaps.net/docs/resources/20-colors/), without those that are nearly white or nearly black; magenta is
 #: darkened and teal brightened, since text could not be read on their middle luma.
@@ -33,18 +35,6 @@ RGB = (
     (255, 216, 177),
 )
 
-#: MatrixCoefficients of ITU-T H.273 / ISO/IEC 23091-2, table 4 → (Kr, Kb).
-COEFFICIENTS = {
-    1: (0.2126, 0.0722),  # BT.709
-    4: (0.30, 0.11),  # FCC
-    5: (0.299, 0.114),  # BT.601, 625 lines
-    6: (0.299, 0.114),  # BT.601, 525 lines
-    7: (0.212, 0.087),  # SMPTE ST 240
-    9: (0.2627, 0.0593),  # BT.2020, non-constant luminance
-}
-#: Lines from which a picture of unknown matrix is taken for BT.709, as players do.
-HD_LINES = 720
-
 
 class Colour(NamedTuple):
     """One colour as plane values, with the text that reads well on it."""
@@ -54,11 +44,6 @@ class Colour(NamedTuple):
     v: int
     #: uint8, 256: coverage of a text pixel (0 none … 255 full) → luma, from ``y`` to black or white.
     ramp: NDArray[np.uint8]
-
-
-def coefficients(matrix: int, height: int) -> tuple[float, float]:
-    """(Kr, Kb) of a matrix number; one that is unspecified or has no such form is guessed from the height in pixels."""
-    return COEFFICIENTS.get(matrix) or COEFFICIENTS[1 if height >= HD_LINES else 6]
 
 
 def to_yuv(rgb: tuple[int, int, int], kr: float, kb: float, full: bool) -> tuple[int, int, int]:
@@ -80,7 +65,7 @@ class Palette:
     def __init__(self, color_range: int, matrix: int, height: int) -> None:
         full = color_range == 2
         self._black, self._white = (0, 255) if full else (16, 235)
-        kr, kb = coefficients(matrix, height)
+        kr, kb = luma_weights(matrix, height)
         self.colours = tuple(self._colour(*to_yuv(rgb, kr, kb, full)) for rgb in RGB)
 
     def _colour(self, y: int, u: int, v: int) -> Colour:

@@ -115,8 +115,11 @@ class Studio:
     def close(self) -> None:
         """Flush the encoder, write the rest of the sound, close the files."""
         if self._encoder is not None:
-            for packet in self._encoder.flush():
-                self._mux_video(packet)
+            try:
+                for packet in self._encoder.flush():
+                    self._mux_video(packet)
+            except OutputError as error:
+                self._encoder_failed(error)
         self._release_sound(None)
         for number, sound in enumerate(self._sounds):
             self._mux_encoded(number, sound, None)
@@ -162,9 +165,13 @@ class Studio:
             self._composer.restore()  # the encoder has its own copy by now
             for packet in packets:
                 self._mux_video(packet)
-        except OutputError as error:  # no encoder: no file output can go on
-            for output in list(self._files):
-                self._failed(output, error)
+        except OutputError as error:
+            self._encoder_failed(error)
+
+    def _encoder_failed(self, error: OutputError) -> None:
+        """Without an encoder no file output can go on."""
+        for output in list(self._files):
+            self._failed(output, error)
 
     def _open_encoder(self, picture: av.VideoFrame, turn: int) -> None:
         size, full = even_size(picture, turn), is_full(picture)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import SourceError
+from common.files import is_live
 from producer import source as module
-from producer.source import Demuxed, Source, cut_short, is_live
+from producer.source import Demuxed, Source, cut_short
 from tests.support import ffmpeg, make_clip, wait_for
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "10")

@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from common.config import Encoding
+from common.config import PRESETS, Encoding
 from common.errors import OutputError
 from common.messages import VideoInfo
-from sink.encode import PRESETS, Encoder, Shape, shape_of
+from sink.encode import Encoder, Shape, shape_of
 
 BASE = Fraction(1, 12800)
 TICK = 512

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from sink.palette import COEFFICIENTS, RGB, Palette, coefficients, to_yuv
+from common.codec import LUMA_WEIGHTS, luma_weights
+from sink.palette import RGB, Palette, to_yuv
 
 #: The textbook's decoders: R = Y + a·V, G = Y − b·U − c·V, B = Y + d·U, with Y 0…1 and U, V −0.5…0.5.
 DECODERS = {
@@ -25,7 +26,7 @@ def decode(yuv, matrix, full):
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("rgb", [*RGB, (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255)])
 def test_colours_survive_the_way_to_yuv_and_back(matrix, full, rgb):
-    yuv = to_yuv(rgb, *COEFFICIENTS[matrix], full)
+    yuv = to_yuv(rgb, *LUMA_WEIGHTS[matrix], full)
     assert all(0 <= p <= 255 for p in yuv)
     assert decode(yuv, matrix, full) == pytest.approx(rgb, abs=2.5)
 
@@ -34,7 +35,7 @@ def test_colours_survive_the_way_to_yuv_and_back(matrix, full, rgb):
     ("matrix", "height", "taken"), [(2, 719, 6), (2, 720, 1), (0, 480, 6), (14, 2160, 1), (5, 2160, 5), (9, 240, 9)]
 )
 def test_an_unspecified_matrix_is_guessed_from_the_height(matrix, height, taken):
-    assert coefficients(matrix, height) == COEFFICIENTS[taken]
+    assert luma_weights(matrix, height) == LUMA_WEIGHTS[taken]
 
 
 @pytest.mark.parametrize("color_range", [0, 1, 2])
@@ -58,4 +59,4 @@ def test_a_label_has_one_colour_in_every_process():
     )
     assert theirs.stdout.strip() == str(ours)
     # crc32("person") % 16 is 6, for ever.
-    assert ours[0] == to_yuv(RGB[6], *COEFFICIENTS[1], False)
+    assert ours[0] == to_yuv(RGB[6], *LUMA_WEIGHTS[1], False)
