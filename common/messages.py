@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 #: Protocol version, ``major * 100 + minor``. Another major is refused aloud, another minor is accepted.
-VERSION = 100
+VERSION = 101
 
 #: Longest name of a stream, model, worker or label on the wire, in characters.
 MAX_NAME = 256
@@ -20,6 +20,8 @@ MAX_NAME = 256
 MAX_FINDINGS = 1000
 #: Largest frame side that a header may claim, in pixels (8K with room to spare).
 MAX_SIDE = 16384
+#: Most frames that one Notice may stand for.
+MAX_RUN = 10_000
 #: Most index ranges in one acknowledgement or one stream's news.
 MAX_RANGES = 4096
 
@@ -28,6 +30,8 @@ Text = Annotated[str, msgspec.Meta(max_length=2000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+#: Frames in a row, told of together.
+Run = Annotated[int, msgspec.Meta(ge=1, le=MAX_RUN)]
 #: Inclusive index range ``(first, last)``.
 Range = tuple[Count, Count]
 Ranges = Annotated[list[Range], msgspec.Meta(max_length=MAX_RANGES)]
@@ -197,6 +201,8 @@ class Notice(Head, tag="notice", frozen=True, kw_only=True):
     turn: Literal[0, 90, 180, 270] = 0
     fate: Fate
     reason: Text = ""
+    #: Frames that this Notice stands for, from ``index`` on: more than one only with fate ``gap``, which merges.
+    count: Run = 1
 
 
 class End(Head, tag="end", frozen=True, kw_only=True):
@@ -226,6 +232,8 @@ class Ack(Head, tag="ack", frozen=True, kw_only=True):
     resolved: int = -1
     #: All indexes up to this one are flushed to disk in every file output; −1 for none.
     durable: int = -1
+    #: Frames so far whose answer came after the deadline, or whose budget ran out: congestion, for the window.
+    late: Count = 0
 
 
 class Closed(Head, tag="closed", frozen=True, kw_only=True):
