@@ -75,8 +75,8 @@ class _Lane:
         if not self.returned:
             self.heap.clear()
 
-    def __bool__(self) -> bool:
-        return bool(self.fresh or self.returned)
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self.returned)
 
     def __iter__(self) -> Iterator[Item]:
         return itertools.chain(self.returned.values(), self.fresh.values())
@@ -156,6 +156,10 @@ class Backlog:
             ring.move_to_end(stream)
         return item
 
+    def waiting(self) -> dict[str, int]:
+        """Model → frames that wait for it; models for which none waits are left out."""
+        return {model: sum(map(len, ring.values())) for model, ring in self._rings.items() if ring}
+
     def remove(self, item: Item) -> None:
         """Take a queued frame out, wherever it stands."""
         stream = self._streams[item.frame.stream]
@@ -209,6 +213,7 @@ class Backlog:
             frames += stream.frames
             size += stream.bytes
         assert (self.frames, self.bytes) == (frames, size)
+        assert sum(self.waiting().values()) == frames
         assert sum(map(len, self._rings.values())) == sum(len(stream.lanes) for stream in self._streams.values())
 
     def _insert(self, item: Item) -> _Lane:

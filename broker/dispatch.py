@@ -56,6 +56,14 @@ class Dispatcher:
     def leased(self) -> int:
         return len(self._roster.leases)
 
+    def unserved(self) -> dict[str, int]:
+        """Model → frames that wait for it, where no live worker serves it."""
+        return {model: count for model, count in self._backlog.waiting().items() if not self._roster.serves(model)}
+
+    def stuck(self) -> list[str]:
+        """Names of the workers that hang: they beat, but their batch is overdue, or they start none."""
+        return sorted(worker.name for worker in self._roster.workers.values() if worker.stuck)
+
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in one event → actions, in order."""
         if isinstance(event, Arrived):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from broker.backlog import Item
 from broker.limits import Limits
-from common.messages import Beat, Done, InputSpec, Ready, Started
+from common.messages import MAX_TABLE, Beat, Done, InputSpec, Ready, Started
 
 #: Weight of the newest batch in a worker's average batch time.
 NEWEST = 0.2
@@ -233,8 +233,13 @@ class Roster:
         return lost
 
     def models(self) -> dict[str, InputSpec]:
-        """Models that live workers serve."""
-        return {model: spec for worker in self.workers.values() for model, spec in worker.models.items()}
+        """Models that live workers serve; of more than a message may name, some."""
+        served = {model: spec for worker in self.workers.values() for model, spec in worker.models.items()}
+        return dict(itertools.islice(served.items(), MAX_TABLE))
+
+    def serves(self, model: str) -> bool:
+        """Whether a live worker takes, or will take, frames for ``model``."""
+        return any(model in worker.models and not worker.draining for worker in self.workers.values())
 
     def check(self) -> None:
         """Assert that leases, workers and credit agree."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from broker.actions import Action, Arrived, Gone, Heard, Log, SendWho, SendWork, Tell, Tick, Unsent
 from broker.dispatch import Dispatcher
@@ -18,6 +19,7 @@ from common.log import Seldom
 from common.metrics import Metrics
 from common.status import Status
 from common.transport import Hub, Poller, Unreachable, drain
+from common.trouble import Troubles, log_troubles, set_away
 from common.wire import Reader, encode
 
 #: Seconds between two News, and between two ticks of the core.
@@ -26,6 +28,8 @@ NEWS_S, TICK_S = 0.25, 0.1
 GRACE_S = 3.0
 #: Most messages taken from one socket before the other gets its turn.
 BURST = 64
+#: Most names that one line lists.
+MAX_LISTED = 3
 
 #: Messages that arrive within this long of each other, in seconds, are handled together.
 SETTLE_S = 0.001
@@ -43,7 +47,7 @@ class Broker:
         self._frames = self._hub.bind("pull", config.frames)
         self._workers = self._hub.bind("router", config.workers, hwm=1024)
         self._news = self._hub.bind("pub", config.news)
-        self._sinks = {fleet.sink.name: self._hub.connect("push", fleet.sink.results, hwm=1024)}
+        self._sinks = {fleet.sink.name: self._hub.connect("push", fleet.sink.results, hwm=1024, watch=True)}
         self._poller = Poller(self._frames, self._workers, stopper.waker)
         limits = Limits(
             heartbeat_timeout=config.heartbeat_timeout,
@@ -55,6 +59,8 @@ class Broker:
         self._read_frames: Reader[m.Frame] = Reader(m.Frame)
         self._read_workers: Reader[m.ToBroker] = Reader(m.ToBroker)
         self._seldom, self._bad_frames = Seldom(log), Seldom(log)
+        self._troubles = Troubles()
+        self._had_worker = False
         self._metrics = Metrics()
         self._metrics.serve(fleet.metrics.broker)
 
@@ -68,9 +74,10 @@ class Broker:
             if now >= next_tick:
                 next_tick = now + TICK_S
                 self._perform(self._core.handle(Tick(), now), now)
+                self._name_troubles(now)
             if now >= next_news:
                 next_news = now + NEWS_S
-                self._publish()
+                self._publish(now)
             if self._stopper.draining:
                 give_up = give_up or now + GRACE_S
                 if self._core.idle or now > give_up:
@@ -104,7 +111,7 @@ class Broker:
             elif isinstance(action, Tell):
                 sink = self._sinks.get(action.sink)
                 if sink is None or not sink.send(encode(action.message)):
-                    self._seldom.warn("sink_away", f"sink {action.sink!r} takes nothing; its news is dropped")
+                    self._seldom.warn("no_sink", f"sink {action.sink!r} is not known or takes nothing: news dropped")
             elif isinstance(action, Log):
                 (log.warning if action.warning else log.info)(
                     "%s", action.text, extra={"worker": action.worker, "stream": action.stream}
@@ -123,7 +130,19 @@ class Broker:
         except Unreachable:
             self._perform(self._core.handle(Gone(action.route), now), now)
 
-    def _publish(self) -> None:
+    def _name_troubles(self, now: float) -> None:
+        troubles, unserved, stuck = self._troubles, self._core.unserved(), self._core.stuck()
+        self._had_worker = self._had_worker or self._core.workers > 0
+        # What is not there yet is being started, as a rule: no reason for a warning.
+        level = logging.WARNING if self._had_worker else logging.INFO
+        text = f"no worker serves {_listed(unserved)}: {sum(unserved.values())} frames wait"
+        troubles.set("no_worker", bool(unserved), now, text, level)
+        troubles.set("worker_hangs", bool(stuck), now, f"{_listed(stuck)} hangs, and gets no more work")
+        for name, sink in self._sinks.items():
+            set_away(troubles, "sink_away", sink, f"the sink {name!r}", now)
+        log_troubles(log, troubles.said(now))
+
+    def _publish(self, now: float) -> None:
         self._news.send(encode(self._core.news()))
         queued, size = self._core.queued
         self._metrics.gauge("queued_frames", queued)
@@ -132,4 +151,16 @@ class Broker:
         self._metrics.gauge("workers", self._core.workers)
         for kind, count in self._core.counts.items():
             self._metrics.gauge("broker_events", count, kind=kind)
-        self._status.say("progress", queued=queued, leased=self._core.leased, workers=self._core.workers)
+        self._status.say(
+            "progress",
+            queued=queued,
+            leased=self._core.leased,
+            workers=self._core.workers,
+            troubles=self._troubles.report(now),
+        )
+
+
+def _listed(names: Collection[str]) -> str:
+    """Some of the names, and how many there are more."""
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(itertools.islice(names, MAX_LISTED)) + more

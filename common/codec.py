@@ -14,6 +14,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from common import jpeg
 from common.errors import PeerError
 from common.messages import MAX_SIDE
 
@@ -210,11 +211,13 @@ def decode_rgb(
 
 def _decode_jpeg(payload: bytes | memoryview, width: int, height: int, out: Plane | None) -> Plane:
     try:
-        rows, columns, _, _ = simplejpeg.decode_jpeg_header(payload)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise PeerError("payload", f"not a JPEG: {error}"[:200]) from None
-    if (columns, rows) != (width, height):
-        raise PeerError("payload", f"JPEG of {columns}×{rows}, announced as {width}×{height}")
+        header = jpeg.read_header(payload)
+        if (header.width, header.height) != (width, height):
+            claim = f"{header.width}×{header.height}"
+            raise PeerError("payload", f"JPEG of {claim}, announced as {width}×{height}")
+        jpeg.check_cost(payload, header)
+    except ValueError as error:
+        raise PeerError("payload", f"not a JPEG: {error}") from None
     direct = out is not None and out.flags.c_contiguous
     try:
         # The fast DCT would save 3 % and tint the picture by one level. buffer=None makes simplejpeg allocate.

@@ -87,6 +87,10 @@ class Sink(Section, frozen=True, kw_only=True):
     name: Name = "sink"
     media: str
     results: str
+    #: A stream's outputs are closed so many seconds after its producer has gone; another producer goes on with it.
+    producer_timeout: Seconds = 30.0
+    #: Lossless: how long to wait for space on a full disk, in seconds.
+    disk_wait: Seconds = 600.0
 
 
 class Stream(Section, frozen=True, kw_only=True):
@@ -113,7 +117,7 @@ class Stream(Section, frozen=True, kw_only=True):
     in_flight: Positive = 96
     #: How long boxes are shown on frames that were not inferred, in seconds.
     carry: Seconds = 1.0
-    #: Ledger beside the first file output; None: not written.
+    #: Where the ledger is written; None: beside the first output.
     ledger: str | None = None
     encoding: Encoding = Encoding()
     #: Decoder threads at both ends; 0: by picture size.
@@ -137,6 +141,8 @@ class Metrics(Section, frozen=True, kw_only=True):
 class Fleet(Section, frozen=True, kw_only=True):
     """The whole file."""
 
+    #: Names one run. A sink that is started again goes on with what it left in the same run, and with nothing else.
+    run: str = ""
     broker: Broker
     sink: Sink
     workers: Workers

@@ -18,6 +18,8 @@ _SECRETS = re.compile(r"(?i)([?&](?:token|key|pass|password|passphrase|secret|au
 FIELDS = ("stream", "epoch", "index", "worker", "peer", "kind", "count", "fatal", "exit", "output")
 #: Seconds between two lines of the same kind in :class:`Seldom`.
 SELDOM_S = 60.0
+#: Most kinds that one :class:`Seldom` tells apart: some are named by peers. What is beyond is of the kind "other".
+MAX_KINDS = 64
 
 
 def mask(text: str) -> str:
@@ -66,6 +68,8 @@ class Seldom:
         self._said: dict[str, float] = {}
 
     def warn(self, kind: str, text: str, level: int = logging.WARNING, **extra: object) -> None:
+        if kind not in self.counts and len(self.counts) >= MAX_KINDS:
+            kind = "other"
         self.counts[kind] = count = self.counts.get(kind, 0) + 1
         now = time.monotonic()
         if now - self._said.get(kind, -SELDOM_S) >= SELDOM_S:

@@ -22,6 +22,10 @@ MAX_FINDINGS = 1000
 MAX_SIDE = 16384
 #: Most frames that one Notice may stand for.
 MAX_RUN = 10_000
+#: Most entries of a table in a message: stages, repairs, states, models.
+MAX_TABLE = 256
+#: Most streams in one News (a broker holds at most 512).
+MAX_STREAMS = 4096
 #: Most index ranges in one acknowledgement or one stream's news.
 MAX_RANGES = 4096
 
@@ -30,6 +34,9 @@ Text = Annotated[str, msgspec.Meta(max_length=2000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+#: Names of things that are counted or measured, by a peer's choice.
+Counts = Annotated[dict[Name, Count], msgspec.Meta(max_length=MAX_TABLE)]
+Durations = Annotated[dict[Name, Seconds], msgspec.Meta(max_length=MAX_TABLE)]
 #: Frames in a row, told of together.
 Run = Annotated[int, msgspec.Meta(ge=1, le=MAX_RUN)]
 #: Inclusive index range ``(first, last)``.
@@ -54,6 +61,8 @@ Box = tuple[Pixels, Pixels, Pixels, Pixels]
 Mode = Literal["lossless", "live"]
 #: What the producer did with an announced frame (DESIGN §4, Notice).
 Fate = Literal["sent", "not_sampled", "window_full", "corrupt", "gap"]
+#: What Closed says to a producer whose stream another one has taken over.
+SUPERSEDED = "another producer has taken over this stream"
 Outcome = Literal["ok", "failed", "refused", "no_sink"]
 
 
@@ -121,6 +130,9 @@ class InputSpec(Part, frozen=True):
     letterbox: bool = True
 
 
+Models = Annotated[dict[Name, InputSpec], msgspec.Meta(max_length=MAX_TABLE)]
+
+
 class Head(msgspec.Struct, frozen=True, kw_only=True, tag_field="t"):
     """Common to all headers."""
 
@@ -145,7 +157,7 @@ class Hello(Head, tag="hello", frozen=True, kw_only=True):
     #: Decoder threads and thread type: both ends must decode alike (DESIGN §4).
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     #: What was left out of the source, for the log ("second video track").
-    omitted: list[Text] = []
+    omitted: Annotated[list[Text], msgspec.Meta(max_length=MAX_TABLE)] = []
 
 
 class Welcome(Head, tag="welcome", frozen=True, kw_only=True):
@@ -214,7 +226,7 @@ class End(Head, tag="end", frozen=True, kw_only=True):
     last: Annotated[int, msgspec.Meta(ge=-1)]
     #: What stopped the source, "" at its natural end.
     reason: Text = ""
-    repairs: dict[str, Count] = {}
+    repairs: Counts = {}
 
 
 class Ack(Head, tag="ack", frozen=True, kw_only=True):
@@ -241,7 +253,7 @@ class Closed(Head, tag="closed", frozen=True, kw_only=True):
 
     stream: Name
     epoch: Count
-    states: dict[str, Count] = {}
+    states: Counts = {}
     #: First output that failed, "" if none did.
     error: Text = ""
 
@@ -273,9 +285,9 @@ class News(Head, tag="news", frozen=True, kw_only=True):
     incarnation: Name
     number: Count
     #: Stream → epoch and the indexes held (queued or leased).
-    held: dict[Name, tuple[Count, Ranges]] = {}
+    held: Annotated[dict[Name, tuple[Count, Ranges]], msgspec.Meta(max_length=MAX_STREAMS)] = {}
     #: Models that live workers serve.
-    models: dict[Name, InputSpec] = {}
+    models: Models = {}
     workers: Count = 0
 
 
@@ -283,7 +295,7 @@ class Ready(Head, tag="ready", frozen=True, kw_only=True):
     """Worker → broker: here I am. Sent at the start, and after every Who."""
 
     worker: Name
-    models: dict[Name, InputSpec]
+    models: Models
     #: Frames that the worker can take now.
     room: Count
     device: Text = ""
@@ -348,7 +360,7 @@ class Result(Head, tag="result", frozen=True, kw_only=True):
     detections: Annotated[list[Detection], msgspec.Meta(max_length=MAX_FINDINGS)] = []
     tags: Annotated[list[Tag], msgspec.Meta(max_length=MAX_FINDINGS)] = []
     #: Stage → seconds ("decode", "wait", "infer").
-    seconds: dict[str, Seconds] = {}
+    seconds: Durations = {}
     batch: Count = 1
 
 

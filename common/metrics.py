@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from common.errors import LinkError
 
+#: Most stages that are told apart: workers name them. Those beyond are of the stage "other".
+MAX_STAGES = 32
 #: Upper bounds of the stage histograms, in seconds.
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -20,6 +22,7 @@ class Metrics:
         self._gauges: dict[str, Gauge] = {}
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._stages: set[str] = set()
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set ``headrace_<name>`` to ``value``."""
@@ -46,6 +49,9 @@ class Metrics:
             )
             self._histograms["stage_seconds"] = histogram
         for stage, seconds in stages.items():
+            if stage not in self._stages and len(self._stages) >= MAX_STAGES:
+                stage = "other"
+            self._stages.add(stage)
             histogram.labels(stage=stage).observe(seconds)
 
     def serve(self, port: int | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -24,6 +25,8 @@ LINGER_MS = 500
 #: ZMTP heartbeat: a peer that is silent this long, in milliseconds, is disconnected.
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 4000
+#: A watched endpoint looks at most this often, in seconds, whether its peer is there.
+WATCH_S = 0.2
 
 Buffer = bytes | memoryview
 _KINDS = {
@@ -72,11 +75,20 @@ def _is_loopback(host: str) -> bool:
 
 
 class Endpoint:
-    """One socket. Made by :meth:`Hub.bind` and :meth:`Hub.connect`."""
+    """One socket. Made by :meth:`Hub.bind` and :meth:`Hub.connect`.
 
-    def __init__(self, socket: zmq.Socket[bytes], copy: bool) -> None:
+    One that is watched also says whether its peer is there (``connected``), whether it ever was (``was_connected``),
+    and in ``unsent`` how many messages the queue took since it is not: they wait for its return, and are lost with us.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], copy: bool, monitor: zmq.Socket[bytes] | None = None) -> None:
         self._socket = socket
         self._copy = copy
+        self._monitor = monitor
+        self._connected = False
+        self._look_again = 0.0
+        self.was_connected = False
+        self.unsent = 0
 
     def poll_handle(self) -> zmq.Socket[bytes]:
         return self._socket
@@ -85,6 +97,34 @@ class Endpoint:
     def address(self) -> str:
         """The last bound or connected address, with the port that ``tcp://…:*`` was given."""
         return self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the dialled peer's socket is there, as of ``WATCH_S`` ago at worst; its process may yet hang.
+
+        Raises ValueError on an endpoint that is not watched.
+        """
+        if self._monitor is None:
+            raise ValueError("this endpoint is not watched: connect(…, watch=True)")
+        if (now := time.monotonic()) >= self._look_again:
+            self._look_again = now + WATCH_S
+            self._look(self._monitor)
+        return self._connected
+
+    @property
+    def full(self) -> bool:
+        """A send would be refused now."""
+        return not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT
+
+    def _look(self, monitor: zmq.Socket[bytes]) -> None:
+        while True:
+            try:
+                event, _ = monitor.recv_multipart(zmq.NOBLOCK)  # zmq_socket_monitor(3): 16 bits are its number
+            except zmq.Again:
+                return
+            self._connected = int.from_bytes(event[:2], sys.byteorder) == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if self._connected:
+                self.was_connected, self.unsent = True, 0
 
     def send(self, *parts: Buffer) -> bool:
         """Hand over one message. False: the queue is full. Raises Unreachable on a ROUTER whose peer is gone."""
@@ -96,6 +136,8 @@ class Endpoint:
             if error.errno == zmq.EHOSTUNREACH:
                 raise Unreachable from None
             raise
+        if self._monitor is not None and not self.connected:
+            self.unsent += 1
         return True
 
     def receive(self) -> list[bytes] | None:
@@ -108,8 +150,10 @@ class Endpoint:
     def subscribe(self, prefix: bytes = b"") -> None:
         self._socket.setsockopt(zmq.SUBSCRIBE, prefix)
 
-    def close(self) -> None:
-        self._socket.close()
+    def close(self, linger: bool = True) -> None:
+        self._socket.close(None if linger else 0)
+        if self._monitor is not None:
+            self._monitor.close(linger=0)
 
 
 class Hub:
@@ -124,11 +168,14 @@ class Hub:
         """A listening socket. Raises LinkError where the address is taken or cannot be made."""
         return self._open(kind, address, hwm, bind=True)
 
-    def connect(self, kind: str, address: str, hwm: int = HIGH_WATER) -> Endpoint:
-        """A dialling socket; it reconnects by itself and queues meanwhile, up to ``hwm``."""
-        return self._open(kind, address, hwm, bind=False)
+    def connect(self, kind: str, address: str, hwm: int = HIGH_WATER, watch: bool = False) -> Endpoint:
+        """A dialling socket; it reconnects by itself and queues meanwhile, up to ``hwm``.
 
-    def _open(self, kind: str, address: str, hwm: int, bind: bool) -> Endpoint:
+        ``watch``: it says whether the peer is there. Who watches also asks, or sends: events wait until then.
+        """
+        return self._open(kind, address, hwm, bind=False, watch=watch)
+
+    def _open(self, kind: str, address: str, hwm: int, bind: bool, watch: bool = False) -> Endpoint:
         check_address(address, self._insecure)
         socket: zmq.Socket[bytes] = self._context.socket(_KINDS[kind])
         socket.setsockopt(zmq.SNDHWM, hwm)
@@ -143,20 +190,31 @@ class Hub:
         if kind == "router":
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
+        monitor = self._watch(socket) if watch else None
         try:
             (socket.bind if bind else socket.connect)(address)
         except zmq.ZMQError as error:
-            socket.close(linger=0)
+            Endpoint(socket, True, monitor).close(linger=False)
             verb = "listen at" if bind else "dial"
             raise LinkError(f"cannot {verb} {address}: {error.strerror or error}") from None
-        endpoint = Endpoint(socket, copy=True)
+        endpoint = Endpoint(socket, True, monitor)
         self._endpoints.append(endpoint)
         return endpoint
 
-    def close(self) -> None:
-        """Close all sockets; waits at most LINGER_MS for what is under way."""
+    def _watch(self, socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+        """The socket that hears of ``socket``'s connections. Two events a reconnection, of which none may be refused:
+        ZeroMQ's I/O thread would wait."""
+        address = f"inproc://watch-{id(socket)}"
+        socket.monitor(address, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        monitor: zmq.Socket[bytes] = self._context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.RCVHWM, 0)
+        monitor.connect(address)
+        return monitor
+
+    def close(self, linger: bool = True) -> None:
+        """Close all sockets; waits at most LINGER_MS for what is under way, or not at all."""
         for endpoint in self._endpoints:
-            endpoint.close()
+            endpoint.close(linger)
         self._context.term()
 
     def __enter__(self) -> Hub:

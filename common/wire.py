@@ -6,6 +6,7 @@ bytes are.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +20,9 @@ from common.messages import VERSION, Head
 MAX_HEADER = 4 * 1024 * 1024
 #: Largest payload in bytes (a raw 4K I420 picture is 12.4 MB, a 4K intra packet a few MB).
 MAX_PAYLOAD = 64 * 1024 * 1024
+
+#: More than any index.
+_BEYOND = 2**63
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
@@ -98,5 +102,6 @@ def to_ranges(indexes: Sequence[int], limit: int = 4096) -> list[tuple[int, int]
 
 
 def in_ranges(ranges: Sequence[tuple[int, int]], index: int) -> bool:
-    """Whether ``index`` lies in one of the inclusive ranges."""
-    return any(first <= index <= last for first, last in ranges)
+    """Whether ``index`` lies in one of the inclusive ranges, which are sorted and apart (as of :func:`to_ranges`)."""
+    at = bisect_right(ranges, (index, _BEYOND))
+    return at > 0 and ranges[at - 1][1] >= index

@@ -20,6 +20,7 @@ from common.errors import Exit, HeadraceError, UsageError
 from common.log import mask
 from deploy import spec
 from deploy.display import RunDisplay, incomplete
+from deploy.faults import command as faults_command
 from deploy.run import Run
 
 app = typer.Typer(
@@ -116,6 +117,9 @@ def run(
     encoder: Annotated[str, typer.Option(help="auto, x264 or nvenc")] = "auto",
     preset: Annotated[str, typer.Option(help="x264 preset, ultrafast … veryslow")] = "veryfast",
     crf: Annotated[float, typer.Option(min=0, max=51, help="x264 quality: lower is better")] = 23.0,
+    disk_wait: Annotated[
+        str, typer.Option(help="lossless: how long to wait for space when a disk is full, before giving up")
+    ] = "10m",
     name: Annotated[
         str | None, typer.Option(help="the stream's name in logs and JSON lines (default: from the source)")
     ] = None,
@@ -147,6 +151,7 @@ def run(
         encoder=encoder,  # type: ignore[arg-type]
         preset=preset,
         crf=crf,
+        disk_wait=spec.seconds(disk_wait),
         name=name,
     )
     raise typer.Exit(int(perform(options, verbose)))
@@ -200,6 +205,9 @@ def demo(
     if code is Exit.OK:
         print(f"the annotated video, with sound: {target.resolve()}")
     raise typer.Exit(int(code))
+
+
+app.command(epilog=faults_command.EXAMPLES)(faults_command.faults)
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """``headrace run``: broker, sink, workers and a producer as children over ipc in a private folder, to one stream's end.
 
-Dead workers and a dead broker are started again; the ends repair what was under way. Whatever happens, no process and
-no file of ours is left: children follow their parent into death and the last one removes the folder.
+Parts that die are started again; the ends repair what was under way. Whatever happens, no process and no file of ours
+is left: children follow their parent into death and the last one removes the folder.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Run:
         self._deaths: dict[str, int] = {}
         self._restart: dict[str, float] = {}
         self._ready: set[str] = set()
+        self._durable = 0  # frames that are on disk for good
+        self._durable_at: dict[str, int] = {}  # the same when a part died last
         self.result: dict[str, Any] | None = None
 
     def __call__(self) -> Exit:
@@ -109,7 +111,7 @@ class Run:
                 self._children.signal("producer")
             for child, code in self._children.exits():
                 self._hear(self._children.rest(child))
-                if child.name == "producer":
+                if child.name == "producer" and not self._is_accident(code):
                     return self._verdict(child, code)
                 self._bury(child, code)
             for name, at in list(self._restart.items()):
@@ -121,7 +123,7 @@ class Run:
         """A part other than the producer has ended before its time."""
         why = child.why(code)
         self._ready.discard(child.name)
-        if child.name == "sink":
+        if child.name == "sink" and not self._is_accident(code):
             # Nothing can be written any more, so nothing is worth waiting for.
             raise (OutputError if code == Exit.OUTPUT else LinkError)(f"the sink ended: {why}; {_REST_IS_THERE}")
         if code in (Exit.MODEL, Exit.USAGE):
@@ -129,14 +131,22 @@ class Run:
             raise _error_of(code, why)
         if time.monotonic() - child.started > STEADY_S:
             self._deaths[child.name] = 0
+        if child.name in ("sink", "producer") and self._durable > self._durable_at.get(child.name, 0):
+            self._deaths[child.name] = 0  # it does not die of the same frame again
+        self._durable_at[child.name] = self._durable
         self._deaths[child.name] = deaths = self._deaths.get(child.name, 0) + 1
         if deaths > MAX_DEATHS:
             self._stop(STOP_S)
-            kind = LinkError if child.name == "broker" else ModelError
+            kind = ModelError if child.name.startswith("worker") else LinkError
             raise kind(f"{child.name} died {deaths} times without having worked, the last time: {why}")
         pause = min(RESTART_S * 2 ** (deaths - 1), RESTART_MAX_S)
         self._restart[child.name] = time.monotonic() + pause
         self._display.note(f"{child.name} died ({why}); it is started again")
+
+    @staticmethod
+    def _is_accident(code: int) -> bool:
+        """Whether a part that ended with ``code`` is worth another try: it was killed, or ran into a bug."""
+        return code < 0 or code == Exit.CRASH
 
     def _verdict(self, child: Child, code: int) -> Exit:
         # The sink says "closed" to us and to the producer at the same time; the producer may be the first to act.
@@ -174,6 +184,8 @@ class Run:
                 self._ready.add(one.child)
             if one.kind == "status" and one.record.get("event") == "working":
                 self._deaths[one.child] = 0
+            if one.kind == "status" and "durable" in one.record:
+                self._durable = max(self._durable, one.record["durable"])
             self._display.said(one)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -63,6 +64,7 @@ class RunOptions:
     encoder: Literal["auto", "x264", "nvenc"] = "auto"
     preset: str = "veryfast"
     crf: float = 23.0
+    disk_wait: float = 600.0
     name: str | None = field(default=None)
 
 
@@ -80,8 +82,12 @@ def build(options: RunOptions, folder: Path) -> config.Fleet:
         raise UsageError(f"unknown preset {options.preset!r}: choose one of {', '.join(config.PRESETS)}")
     mode = options.mode or ("live" if is_live(options.source) else "lossless")
     raw = {
+        "run": secrets.token_hex(8),
         "broker": {name: f"ipc://{folder}/{name}" for name in ("frames", "workers", "news")},
-        "sink": {name: f"ipc://{folder}/{name}" for name in ("media", "results")},
+        "sink": {
+            **{name: f"ipc://{folder}/{name}" for name in ("media", "results")},
+            "disk_wait": options.disk_wait,
+        },
         "workers": {
             "model": options.model,
             "count": options.workers,

@@ -51,7 +51,7 @@ def make_hello(source: Source, stream: Stream, session: str, threads: int) -> tu
         video=_video_info(source),
         tracks=infos,
         threads=threads,
-        omitted=omitted,
+        omitted=omitted[: m.MAX_TABLE],
     )
     return hello, b"".join(blobs)
 

@@ -6,15 +6,19 @@ reports a gap or falls silent, sent again from the first missing one.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.messages import Head
 
 #: Most unacknowledged messages and bytes before the link calls itself full.
 MAX_MESSAGES = 4096
 MAX_BYTES = 64 * 2**20
+#: A live stream's link is full as well when its oldest message has waited so long, in seconds: what comes later would
+#: be shown too late.
+MAX_BEHIND_S = 3.0
 #: A gap that is reported again is only answered again after this many seconds.
 GAP_S = 0.2
 #: Without any progress for this many seconds, everything unacknowledged is sent again.
@@ -28,24 +32,32 @@ class Numbered:
     number: int
     header: Head
     payload: bytes
+    at: float  # when it was put in, in seconds
 
 
 class Link:
     """Put messages in, take what is to be transmitted out, feed acknowledgements back."""
 
-    def __init__(self, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES) -> None:
-        self._max_messages, self._max_bytes = max_messages, max_bytes
+    def __init__(
+        self, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES, max_behind: float = math.inf
+    ) -> None:
+        self._max_messages, self._max_bytes, self._max_behind = max_messages, max_bytes, max_behind
         self._kept: deque[Numbered] = deque()  # acknowledged ones leave at the left
         self._cursor = 0  # position in _kept of the next one to transmit
         self._last = 0  # highest number given out
+        self._transmitted = 0  # highest number that a socket ever took
         self._bytes = 0
         self._progress = 0.0  # when an acknowledgement last moved, or sending began
         self._rewound = -GAP_S
         self.resent = 0
 
-    @property
-    def full(self) -> bool:
-        return len(self._kept) >= self._max_messages or self._bytes >= self._max_bytes
+    def full(self, now: float) -> bool:
+        """Whether what is put in now had better wait, or go another way."""
+        return (
+            len(self._kept) >= self._max_messages
+            or self._bytes >= self._max_bytes
+            or (bool(self._kept) and now - self._kept[0].at > self._max_behind)
+        )
 
     @property
     def empty(self) -> bool:
@@ -63,6 +75,10 @@ class Link:
         return len(self._kept) - self._cursor
 
     @property
+    def unacknowledged(self) -> int:
+        return len(self._kept)
+
+    @property
     def next_number(self) -> int:
         return self._last + 1
 
@@ -71,9 +87,16 @@ class Link:
         if not self._kept:
             self._progress = now
         self._last += 1
-        self._kept.append(Numbered(self._last, make(self._last), payload))
+        self._kept.append(Numbered(self._last, make(self._last), payload, now))
         self._bytes += len(payload)
         return self._last
+
+    def amend(self, number: int, header: Head) -> bool:
+        """Change the last message, which has number ``number`` and no payload, where it was not transmitted yet."""
+        if not self._kept or self._last != number or number <= self._transmitted:
+            return False
+        self._kept[-1] = replace(self._kept[-1], header=header)
+        return True
 
     def peek(self) -> Numbered | None:
         """The next message to transmit."""
@@ -81,6 +104,7 @@ class Link:
 
     def sent(self) -> None:
         """The message of the last :meth:`peek` was taken by the socket."""
+        self._transmitted = max(self._transmitted, self._kept[self._cursor].number)
         self._cursor += 1
 
     def ack(self, number: int, gap: bool, now: float) -> None:

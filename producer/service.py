@@ -11,32 +11,34 @@ from common import messages as m
 from common.config import Fleet, Stream
 from common.errors import LinkError, PeerError, SourceError
 from common.lifecycle import Stopper
-from common.log import Seldom
+from common.log import Seldom, mask
+from common.media import prepare_decoder, unpack
 from common.status import Status
 from common.transport import Hub, Poller, Waker, drain
+from common.trouble import Troubles, log_troubles
 from common.wire import Reader, encode
-from producer.feed import Feed
+from producer.feed import Feed, NotReached
 from producer.greeting import make_hello
 from producer.source import Source, cut_short
 
 #: Seconds between two Hellos while no Welcome came.
 HELLO_S = 0.3
-#: The sink speaks every 0.1 s. After this long a silence, in seconds, it is greeted again: it may know us under the
-#: name of a broken connection.
+#: The sink speaks every 0.1 s. After this long a silence, in seconds, it is greeted again: it may have been restarted,
+#: or know us under the name of a broken connection.
 AGAIN_S = 1.0
 #: Seconds between two progress lines.
 PROGRESS_S = 0.2
-#: After SIGTERM, what is under way gets this long, in seconds, to be resolved.
+#: After SIGTERM, what is under way gets this long, in seconds, to be resolved, while somebody is there who can do so.
 GRACE_S = 20.0
-#: A sink that is silent this long, in seconds, is named in the log.
-SILENT_S = 2.0
-#: A sink that has just been started with us needs a while to open its sockets, in seconds.
-STARTING_S = 8.0
+#: After this long a silence, in seconds, nobody is.
+LEAVE_S = 1.5
+#: After this long, in seconds, the sink and the broker (which speaks every 0.25 s) are called silent; when that has
+#: lasted a second it is named.
+SILENT_S = 0.9
 #: Most messages taken from one socket before other work is done.
 BURST = 64
 #: While there is work to do, sockets are looked at this often, in seconds.
 RECEIVE_S = 0.002
-RESTARTED = "the sink was restarted and no longer knows this stream: start the run again"
 
 log = logging.getLogger(__name__)
 
@@ -56,27 +58,23 @@ class Producer:
         self._read_media: Reader[m.ToProducer] = Reader(m.ToProducer)
         self._read_news: Reader[m.News] = Reader(m.News)
         self._refused = Seldom(log)
+        self._troubles = Troubles()
         self._resend: deque[tuple[m.Frame, bytes]] = deque()  # bounded by the window
-        self._session = secrets.token_hex(8)
         self._closed: m.Closed | None = None
-        self._heard = time.monotonic()
+        self._heard = self._news_at = time.monotonic()
+        self._workers = 0
+        self._served = False  # a worker for our model has been here
+        self._unknown = True  # the sink does not know us (yet)
         self._next_hello = 0.0
         self._next_progress = 0.0
         self._ended = False
+        self._gave_up = False
 
     def run(self) -> int:
         """Returns the exit code. Raises SourceError, LinkError."""
-        self._source = source = Source(
-            self._stream.source, notify=self._waker.wake, at_own_speed=self._stream.mode == "live"
-        )
-        self._feed = Feed(
-            self._stream,
-            self._fleet.sink.name,
-            source,
-            self._push,
-        )
-        hello, blobs = make_hello(source, self._stream, self._session, self._feed.threads)
-        for what in hello.omitted:
+        self._open()
+        source = self._source
+        for what in self._hello.omitted:
             log.warning("left out: %s", what, extra={"stream": self._stream.name})
         self._status.say(
             "source",
@@ -87,26 +85,20 @@ class Producer:
             frames=source.expected_frames,
             sound=[track.codec_context.name for track in source.audio],
         )
-        self._greet(hello, blobs)
-        if self._feed.epoch is not None:
-            source.start()
-            self._loop()
-        self._hub.close()
+        self._loop()
+        self._hub.close(linger=not self._gave_up)
         return self._verdict()
+
+    def _open(self) -> None:
+        """Open the source, at its beginning. It is read from the sink's Welcome on."""
+        self._source = Source(self._stream.source, notify=self._waker.wake, at_own_speed=self._stream.mode == "live")
+        self._feed = Feed(self._stream, self._fleet.sink.name, self._source, self._push)
+        self._session = secrets.token_hex(8)
+        self._hello, self._blobs = make_hello(self._source, self._stream, self._session, self._feed.threads)
+        self._unknown, self._ended = True, False
 
     def _push(self, frame: m.Frame, payload: bytes) -> bool:
         return self._frames.send(encode(frame), payload)
-
-    def _greet(self, hello: m.Hello, blobs: bytes) -> None:
-        self._greeting = (encode(hello), blobs)
-        while self._feed.epoch is None and not self._stopper.draining:
-            now = time.monotonic()
-            if now >= self._next_hello:
-                self._media.send(*self._greeting)
-                self._next_hello = now + HELLO_S
-                self._watch_sink(now)
-            self._poller.wait(HELLO_S)
-            self._receive(time.monotonic())
 
     def _loop(self) -> None:
         give_up: float | None = None
@@ -116,37 +108,65 @@ class Producer:
             if not busy or now >= heard + RECEIVE_S:
                 heard = now
                 self._receive(now)
-            if self._stopper.draining and give_up is None:
-                give_up = now + GRACE_S
-                self._source.stop()
-                self._end("interrupted", now)
-            if give_up is not None and now > give_up:
-                log.error(
-                    "left with %d frames unresolved and %d messages unsent",
-                    self._feed.window.unresolved,
-                    self._feed.link.unsent,
-                )
-                return
+            if self._stopper.draining:
+                if self._feed.epoch is None:
+                    return  # nothing was begun
+                if give_up is None:
+                    give_up = now + GRACE_S
+                    self._source.stop()
+                    self._end("interrupted", now)
+                if now > give_up or self._deserted(now):
+                    self._leave()
+                    return
             busy = self._advance(now)
             self._flush(now)
+            self._greet(now)
             self._progress(now)
-            self._watch_sink(now)
             if not busy and self._closed is None:
                 self._poller.wait(0.002 if self._feed.link.unsent or self._resend else 0.05)
+
+    def _deserted(self, now: float) -> bool:
+        """Whether nobody is there who could resolve what is under way."""
+        if now - self._heard > LEAVE_S:
+            return True
+        nobody = self._workers == 0 or now - self._news_at > LEAVE_S
+        return nobody and self._feed.window.unanswered > 0
+
+    def _leave(self) -> None:
+        self._gave_up = True
+        window, link = self._feed.window, self._feed.link
+        log.error(
+            "left with %d frames unresolved, %d of them without an answer, and %d messages that the sink did not take",
+            window.unresolved,
+            window.unanswered,
+            link.unacknowledged,
+            extra={"stream": self._stream.name},
+        )
 
     def _advance(self, now: float) -> bool:
         """One step of work; False where there is none to be done now."""
         feed = self._feed
-        if self._ended:
+        if self._ended or feed.epoch is None:
             return False
         if not feed.idle:
-            return feed.announce(now)
-        if feed.link.full:
+            try:
+                return feed.announce(now)
+            except NotReached:
+                log.warning("frame %d cannot be decoded from what was kept: reading the source again", feed.index + 1)
+                self._source.stop()
+                self._open()
+                return False
+        # A live source is never held up: what the link has no room for is announced as a gap.
+        if self._stream.mode != "live" and feed.link.full(now):
             feed.waits_for = "sink"
             return False
+        if feed.replaying:
+            feed.replay(now)
+            return True
         one = self._source.take()
         if one is not None:
             feed.take(one, now)
+            self._source.hurry = feed.catching_up
             return True
         if self._source.drained:
             self._end(str(self._source.error or ""), now)
@@ -172,7 +192,9 @@ class Producer:
             except PeerError as error:
                 self._refused.warn(error.kind, f"refused news of the broker: {error}")
                 continue
+            self._news_at, self._workers = now, news.workers
             self._feed.served(news.models.get(self._stream.model))
+            self._served = self._served or self._feed.spec is not None
             if self._feed.epoch is not None:
                 self._resend.extend(self._feed.window.news(news, self._stream.name, self._feed.epoch, now))
         if self._feed.epoch is not None:
@@ -182,19 +204,49 @@ class Producer:
     def _on_sink(self, message: m.ToProducer, now: float) -> None:
         feed = self._feed
         if isinstance(message, m.Welcome):
-            if message.session == self._session and feed.epoch is None:
-                feed.welcome(message.epoch, message.media)
+            if message.session == self._session:
+                self._unknown = False
+                if message.epoch != feed.epoch:
+                    self._begin(message)
         elif feed.epoch is None or message.epoch != feed.epoch or message.stream != self._stream.name:
             self._refused.counts["other_epoch"] = self._refused.counts.get("other_epoch", 0) + 1
-        elif isinstance(message, m.Ack) and message.link < feed.link.acknowledged:
-            raise LinkError(RESTARTED)
         elif isinstance(message, m.Ack):
+            self._unknown = False
             feed.link.ack(message.link, message.gap, now)
             feed.window.ack(message, now)
+            feed.durable(message.durable)
         elif isinstance(message, m.Closed):
             self._closed = message
         else:
-            raise LinkError(RESTARTED)
+            self._unknown = True
+
+    def _begin(self, welcome: m.Welcome) -> None:
+        """A new epoch: the first one, or one after the sink has lost the one before."""
+        feed, resume = self._feed, welcome.resume
+        if feed.epoch is None:
+            feed.welcome(welcome.epoch, welcome.media, resume, counts_on=self._source.live)
+        else:
+            log.warning(
+                "the sink has begun epoch %d and wants frame %d next",
+                welcome.epoch,
+                resume,
+                extra={"stream": self._stream.name},
+            )
+            decoder = prepare_decoder(unpack(self._hello.tracks, self._blobs)[0], feed.threads, for_model=True)  # type: ignore[arg-type]
+            self._resend.clear()
+            self._ended = False
+            if feed.restart(welcome.epoch, welcome.media, resume, decoder):
+                return
+            self._source.stop()
+            session, hello, blobs = self._session, self._hello, self._blobs
+            self._open()
+            self._session, self._hello, self._blobs = session, hello, blobs  # the sink knows us by these
+            self._unknown = False
+            self._feed.welcome(welcome.epoch, welcome.media, resume)
+        if resume and not self._source.live:
+            log.info("going on from frame %d of the file", resume, extra={"stream": self._stream.name})
+        self._source.hurry = self._feed.catching_up
+        self._source.start()
 
     def _flush(self, now: float) -> None:
         while self._resend:
@@ -202,42 +254,66 @@ class Producer:
             if self._feed.window.waits(header) and not self._push(header, payload):
                 break
             self._resend.popleft()
-        while (message := self._feed.link.peek()) is not None:
+        while not self._unknown and (message := self._feed.link.peek()) is not None:
             parts = (encode(message.header), message.payload) if message.payload else (encode(message.header),)
             if not self._media.send(*parts):
                 return
             self._feed.link.sent()
 
+    def _greet(self, now: float) -> None:
+        """Say Hello to a sink that does not know us, or does not speak to us."""
+        if now >= self._next_hello and (self._unknown or now > self._heard + AGAIN_S):
+            self._media.send(encode(self._hello), self._blobs)
+            self._next_hello = now + HELLO_S
+
     def _progress(self, now: float) -> None:
         if now < self._next_progress:
             return
         self._next_progress = now + PROGRESS_S
-        window = self._feed.window
+        self._look_around(now)
+        feed, window = self._feed, self._feed.window
         self._status.say(
             "progress",
             stream=self._stream.name,
-            announced=self._feed.index + 1,
+            announced=feed.index + 1,
             in_flight=window.unanswered,
             unresolved=window.unresolved,
-            waits_for=self._feed.waits_for,
+            waits_for=feed.waits_for if feed.epoch is not None else "sink",
             resent=window.resent,
+            gaps=feed.gaps,
+            troubles=self._troubles.report(now),
         )
 
-    def _watch_sink(self, now: float) -> None:
-        if now - self._heard > (STARTING_S if self._feed.epoch is None else SILENT_S):
-            self._refused.warn("sink_silent", f"the sink at {self._fleet.sink.media} does not answer")
-        if self._feed.epoch is not None and now > max(self._heard + AGAIN_S, self._next_hello):
-            self._media.send(*self._greeting)
-            self._next_hello = now + AGAIN_S
+    def _look_around(self, now: float) -> None:
+        """Name what stands in the way."""
+        model, sink, broker = self._stream.model, self._fleet.sink.media, self._fleet.broker.news
+        troubles = self._troubles
+        silent = now - self._news_at > SILENT_S
+        idle = not self._ended or self._feed.window.unanswered > 0
+        begun = self._feed.epoch is not None
+        troubles.set("sink_silent", begun and now - self._heard > SILENT_S, now, f"the sink at {sink} does not answer")
+        troubles.set("sink_silent_yet", not begun, now, f"the sink at {sink} has not answered yet")
+        troubles.set("broker_silent", self._served and silent, now, f"the broker at {broker} is silent")
+        nobody = idle and self._feed.spec is None and not silent
+        troubles.set("no_worker", self._served and nobody, now, f"no worker serves {model} any more")
+        troubles.set(
+            "no_worker_yet", idle and not self._served, now,
+            f"the broker at {broker} is silent so far" if silent else f"no worker serves {model} yet",
+        )  # fmt: skip
+        full = begun and self._feed.link.full(now)
+        troubles.set("link_full", full, now, f"the sink at {sink} takes packets too slowly")
+        log_troubles(log, troubles.said(now), stream=self._stream.name)
 
     def _verdict(self) -> int:
         source, frames = self._source, self._feed.index + 1
+        if self._closed is not None and self._closed.error == m.SUPERSEDED:
+            raise LinkError(f"{self._stream.name}: {m.SUPERSEDED}: stop one of the two")
         if self._stopper.draining:
-            return 0 if self._closed is not None else 1
+            return 0 if self._closed is not None or self._feed.epoch is None else 1
         if source.error is not None:
             raise source.error
         if frames == 0:
-            raise SourceError(f"no picture of {self._stream.source} could be decoded")
+            raise SourceError(f"no picture of {mask(self._stream.source)} could be decoded")
         if cut := cut_short(source):
             raise SourceError(cut)
         return 0

@@ -71,6 +71,8 @@ class Source:
         self.pictures = 0  #: packets of the video track so far
         self.error: SourceError | None = None
         self._playback = Playback() if at_own_speed and not self.live else None
+        #: Give packets as fast as they are taken, for now.
+        self.hurry = False
         self._thread = threading.Thread(target=self._demux, name="demux", daemon=True)
 
     @property
@@ -154,7 +156,7 @@ class Source:
         self._notify()
 
     def _wait_until_due(self, packet: av.Packet) -> None:
-        if self._playback is None or packet.dts is None or packet.time_base is None:
+        if self._playback is None or self.hurry or packet.dts is None or packet.time_base is None:
             return
         delay = self._playback.delay(float(packet.dts * packet.time_base), time.monotonic())
         if delay > 0:

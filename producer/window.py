@@ -2,7 +2,8 @@
 
 The window is the throttle of the whole chain. Its span counts every announced frame; a smaller limit counts those that
 are with the model. Frames are sent again by knowledge (the broker does not hold it *and* the sink has not received
-it), and only as a backstop by time.
+it), and only as a backstop by time. In live mode a frame that is too late is over, but it still keeps a worker busy: it
+counts as with the model until the broker says that it no longer holds it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Window:
         self._announced: dict[int, int] = {}  # index → bytes that it holds, in index order
         self._bytes = 0
         self._sent: dict[int, Sent] = {}
+        self._overdue: dict[int, float] = {}  # late and perhaps still with the model → since when
+        self._late = 0  # what the sink has counted
         self._incarnation: str | None = None
         self._ack_count = 0
         self._ack_seen = 0
@@ -54,7 +57,7 @@ class Window:
     @property
     def room_to_send(self) -> bool:
         """Whether another frame may go to the model."""
-        return len(self._sent) < self._pace.limit
+        return self.with_model < self._pace.limit
 
     @property
     def unresolved(self) -> int:
@@ -63,6 +66,16 @@ class Window:
     @property
     def unanswered(self) -> int:
         return len(self._sent)
+
+    @property
+    def with_model(self) -> int:
+        """Frames that were sent and keep a worker busy, as far as is known."""
+        return len(self._sent) + len(self._overdue)
+
+    @property
+    def limit(self) -> int:
+        """Most frames that may be with the model now."""
+        return self._pace.limit
 
     def announce(self, index: int, size: int = 0) -> None:
         """Frame ``index`` was announced; ``size`` bytes are kept for it."""
@@ -73,6 +86,7 @@ class Window:
     def sent(self, header: Frame, payload: bytes, now: float) -> None:
         """The announced frame went to the broker; its payload is kept until somebody has answered for it."""
         self._sent[header.index] = Sent(header, payload, now)
+        self._pace.sent(self.with_model)
 
     def ack(self, ack: Ack, now: float) -> None:
         """The sink's word: what it has received, resolved and made durable."""
@@ -81,12 +95,21 @@ class Window:
         self.durable = max(self.durable, ack.durable)
         for index in [i for i in self._announced if i <= ack.resolved]:
             self._bytes -= self._announced.pop(index)
-        for index in [i for i in self._sent if i <= ack.resolved or in_ranges(ack.received, i)]:
-            self._pace.answered(self._sent.pop(index).at, now)
+        answered = [i for i in self._sent if i <= ack.resolved or in_ranges(ack.received, i)]
+        # The sink says how many of them were late; a deadline passes for the oldest ones first.
+        late = max(0, ack.late - self._late)
+        self._late = ack.late
+        for place, index in enumerate(answered):
+            sent = self._sent.pop(index)
+            self._pace.answered(sent.at, now, place < late)
+            if place < late:
+                self._overdue[index] = now
 
     def news(self, news: News, stream: str, epoch: int, now: float) -> list[tuple[Frame, bytes]]:
         """The broker's word: the frames to send again, oldest first."""
         held = _held(news.held, stream, epoch)
+        self._pace.workers(news.workers, now)
+        self._overdue = {index: since for index, since in self._overdue.items() if in_ranges(held, index)}
         if self._incarnation is not None and news.incarnation != self._incarnation:
             # Another broker: what the old one held is gone, what reached the new one already is not.
             again = [index for index in self._sent if not in_ranges(held, index)]
@@ -108,6 +131,7 @@ class Window:
 
     def tick(self, now: float) -> list[tuple[Frame, bytes]]:
         """The backstop: frames about which nobody has said anything for very long."""
+        self._overdue = {index: since for index, since in self._overdue.items() if now - since < BACKSTOP_S}
         return self._again(
             [
                 index
@@ -134,6 +158,8 @@ class Window:
         assert all(index in self._announced for index in self._sent), "a sent frame was never announced"
         assert all(index > self.resolved for index in self._announced), "a resolved frame is still counted"
         assert list(self._announced) == sorted(self._announced)
+        assert not self._sent.keys() & self._overdue.keys()
+        self._pace.check()
 
 
 def _held(held: Mapping[str, tuple[int, list[tuple[int, int]]]], stream: str, epoch: int) -> list[tuple[int, int]]:

@@ -71,10 +71,11 @@ class Encoder:
         self._step = round(Fraction(encoding.keyframe_interval) / shape.time_base)
         self._next_key: int | None = None
 
-    def encode(self, frame: av.VideoFrame, pts: int, duration: int) -> Iterator[av.Packet]:
-        """``frame`` must have the shape's size and be 8-bit 4:2:0. ``pts`` in the shape's time base."""
+    def encode(self, frame: av.VideoFrame, pts: int, duration: int, key: bool = False) -> Iterator[av.Packet]:
+        """``frame`` must have the shape's size and be 8-bit 4:2:0. ``pts`` in the shape's time base. ``key``: make it a
+        keyframe in any case."""
         frame.pts, frame.time_base, frame.duration = pts, self._shape.time_base, duration
-        key = self._next_key is None or pts >= self._next_key
+        key = key or self._next_key is None or pts >= self._next_key
         frame.pict_type = PictureType.I if key else PictureType.NONE
         if key:
             self._next_key = pts + self._step

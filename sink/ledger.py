@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from enum import StrEnum
 from typing import Any
+
+import msgspec
 
 
 class State(StrEnum):
@@ -19,29 +21,55 @@ class State(StrEnum):
     LOST = "lost"  #: shutdown, overload, gap
 
 
+class Books(msgspec.Struct, frozen=True):
+    """The counts of all frames up to one that is durable, as they are written to disk."""
+
+    frames: int = 0
+    states: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+
+
 class Ledger:
-    """Counts of one stream and epoch."""
+    """Counts of one stream, over all its epochs. ``books``: of the frames that earlier ones have settled for good."""
 
-    def __init__(self) -> None:
-        self.announced = 0
+    def __init__(self, books: Books | None = None) -> None:
+        books = books or Books()
+        self.announced = books.frames
         self._pending: set[int] = set()
-        self._states: Counter[State] = Counter()
-        self._reasons: Counter[str] = Counter()
+        self._states: Counter[State] = Counter({State(state): count for state, count in books.states.items()})
+        self._reasons: Counter[str] = Counter(books.reasons)
+        self._recent: deque[tuple[int, State, str]] = deque()  # settled, not durable; bounded by the encoders' delay
+        self._books = books
 
-    def announce(self, index: int) -> None:
-        """A new frame; indexes are contiguous from 0."""
+    def announce(self, index: int, count: int = 1) -> None:
+        """``count`` new frames from ``index`` on; indexes are contiguous from 0."""
         assert index == self.announced, f"frame {index} announced, expected {self.announced}"
-        self.announced += 1
-        self._pending.add(index)
+        self.announced += count
+        self._pending.update(range(index, index + count))
 
     def settle(self, index: int, state: State, reason: str = "") -> None:
-        """The frame's final state, once."""
+        """The frame's final state, once; frames are settled in order."""
         assert state is not State.PENDING
         assert index in self._pending, f"frame {index} settled twice, or never announced"
         self._pending.remove(index)
         self._states[state] += 1
         if reason:
             self._reasons[reason] += 1
+        self._recent.append((index, state, reason))
+
+    def durable(self, index: int) -> Books:
+        """All frames up to ``index`` are on disk: the books as they are then."""
+        states, reasons = Counter(self._books.states), Counter(self._books.reasons)
+        frames = self._books.frames
+        while self._recent and self._recent[0][0] <= index:
+            _, state, reason = self._recent.popleft()
+            frames += 1
+            states[str(state)] += 1
+            if reason:
+                reasons[reason] += 1
+        if frames != self._books.frames:
+            self._books = Books(frames, dict(states), dict(reasons))
+        return self._books
 
     @property
     def pending(self) -> int:
@@ -60,15 +88,22 @@ class Ledger:
 
     def report(self, stream: str, repairs: dict[str, int], parts: list[str]) -> dict[str, Any]:
         """One entry of the ledger file (DESIGN §9)."""
-        return {
-            "stream": stream,
-            "frames": self.announced,
-            "states": self.states,
-            "reasons": dict(sorted(self._reasons.items())),
-            "repairs": repairs,
-            "parts": parts,
-        }
+        return entry(stream, Books(self.announced, self.states, dict(self._reasons)), repairs, parts)
 
     def check(self) -> None:
         assert sum(self._states.values()) + self.pending == self.announced, "the counts do not add up"
         assert all(0 <= index < self.announced for index in self._pending)
+        assert sum(self._books.states.values()) == self._books.frames
+        assert self._books.frames + len(self._recent) + self.pending == self.announced
+
+
+def entry(stream: str, books: Books, repairs: dict[str, int], parts: list[str]) -> dict[str, Any]:
+    """One entry of the ledger file (DESIGN §9)."""
+    return {
+        "stream": stream,
+        "frames": books.frames,
+        "states": books.states,
+        "reasons": dict(sorted(books.reasons.items())),
+        "repairs": repairs,
+        "parts": parts,
+    }

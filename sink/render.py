@@ -8,39 +8,53 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.errors import OutputError
 from common.messages import Notice, Packet
 from sink.ledger import State
+from sink.outputs.partfile import DiskFull
+from sink.outputs.place import Mark
 from sink.reorder import Decision
 from sink.studio import Studio
 
 #: Most bytes of packets that may wait here before the link is held up.
 MAX_QUEUED_BYTES = 256 * 2**20
 MAX_QUEUED = 65536
+#: Seconds between two looks at how far the outputs can be relied on.
+MARK_S = 0.25
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where a frame ended; ``durable`` is the last index that is on disk in every file output, −1 for none."""
+    """Where a frame ended."""
 
     index: int
     state: State
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """How far the outputs can be relied on: all frames up to ``durable`` are on disk in every file output, −1 for none.
+    Comes after the outcomes of these frames."""
+
     durable: int
+    marks: list[Mark]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """All outputs are closed; ``error`` is the first output that failed, "" if none did."""
+    """All outputs are closed; ``error`` is the first output that failed, "" if none did. ``full``: they are not, since
+    a disk is full and nothing may be lost; they are to be gone on with from the last :class:`Marked`."""
 
     error: str
     crash: BaseException | None = None
+    full: str = ""
 
 
 Command = tuple[Packet, bytes] | Notice | Decision | None
@@ -52,8 +66,10 @@ class Renderer:
     def __init__(self, studio: Studio, notify: Callable[[], None]) -> None:
         self._studio, self._notify = studio, notify
         self._commands: deque[Command] = deque()
-        self._outcomes: deque[Outcome | Finished] = deque()  # one for each decision: bounded by the window
+        self._outcomes: deque[Outcome | Marked | Finished] = deque()  # one for each decision: bounded by the window
         self._bytes = 0
+        self._next_mark = 0.0
+        self._busy: float | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="render", daemon=True)
         self._thread.start()
@@ -62,6 +78,16 @@ class Renderer:
     def dead(self) -> bool:
         """Every output has failed."""
         return self._studio.dead
+
+    @property
+    def error(self) -> str:
+        """The first output that failed, "" if none did."""
+        return self._studio.error
+
+    def stuck(self, now: float) -> float:
+        """For how many seconds the thread has been at one command, 0.0 where it waits for the next."""
+        busy = self._busy
+        return 0.0 if busy is None else max(0.0, now - busy)
 
     @property
     def full(self) -> bool:
@@ -81,7 +107,7 @@ class Renderer:
         """Close all outputs; a :class:`Finished` follows."""
         self._put(None)
 
-    def outcomes(self) -> list[Outcome | Finished]:
+    def outcomes(self) -> list[Outcome | Marked | Finished]:
         """What has happened since the last call."""
         with self._changed:
             taken = list(self._outcomes)
@@ -94,7 +120,7 @@ class Renderer:
             self._bytes += size
             self._changed.notify()
 
-    def _tell(self, outcome: Outcome | Finished) -> None:
+    def _tell(self, outcome: Outcome | Marked | Finished) -> None:
         with self._changed:
             first = not self._outcomes
             self._outcomes.append(outcome)
@@ -103,20 +129,22 @@ class Renderer:
 
     def _run(self) -> None:
         crash: BaseException | None = None
+        full = ""
         try:
+            self._studio.open()
             while (command := self._next()) is not None:
+                self._busy = time.monotonic()
                 self._perform(command)
+                self._busy = None
+            self._studio.close()
+            self._tell(Marked(self._studio.durable, self._studio.marks()))
+        except DiskFull as error:
+            full = str(error)
+            self._studio.abandon()
         except Exception as error:  # noqa: BLE001  told to the main thread, which crashes the part with it
             crash = error
-        error_text = ""
-        try:
-            self._studio.close()
-        except OutputError as error:
-            log.error("%s", error)
-        except Exception as error:  # noqa: BLE001  without a Finished the sink would wait for ever
-            crash = crash or error
-        error_text = self._studio.error
-        self._tell(Finished(error_text, crash))
+            self._studio.abandon()
+        self._tell(Finished(self._studio.error, crash, full))
 
     def _next(self) -> Command:
         with self._changed:
@@ -134,4 +162,11 @@ class Renderer:
             self._studio.announce(command)
         elif isinstance(command, Decision):
             state, reason = self._studio.show(command)
-            self._tell(Outcome(command.index, state, reason, self._studio.durable))
+            self._tell(Outcome(command.index, state, reason))
+            self._mark()
+
+    def _mark(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_mark:
+            self._next_mark = now + MARK_S
+            self._tell(Marked(self._studio.durable, self._studio.marks()))

@@ -13,8 +13,11 @@ from common.log import Seldom
 from common.metrics import Metrics
 from common.status import Status
 from common.transport import Hub, Poller, Unreachable, Waker, drain
+from common.trouble import Troubles, log_troubles
 from common.wire import Reader, encode
+from sink.checkpoint import Checkpoint
 from sink.ledger import State
+from sink.registry import Registry
 from sink.stream import SinkStream
 
 #: Longest sleep of the loop, in seconds.
@@ -25,9 +28,14 @@ PROGRESS_S = 0.2
 GRACE_S = 5.0
 #: Most messages taken from one socket before other work is done.
 BURST = 128
-
 #: Messages that arrive within this long of each other, in seconds, are handled together.
 SETTLE_S = 0.002
+#: An output that takes nothing for so long, in seconds, is called slow.
+STUCK_S = 0.9
+#: So many sessions are remembered that another one has replaced.
+MAX_SUPERSEDED = 1024
+#: A closed stream is told of for so long, in seconds, where its producer stays.
+CLOSED_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +53,13 @@ class Sink:
         self._read_media: Reader[m.ToSink] = Reader(m.ToSink)
         self._read_results: Reader[m.ToResults] = Reader(m.ToResults)
         self._streams: dict[str, SinkStream] = {}
+        self._registry = Registry(fleet)
         self._peers: dict[str, bytes] = {}  # stream → routing id of its producer
-        self._epochs: dict[str, int] = {}
+        self._alone: dict[str, float] = {}  # stream → since when its producer is gone
+        self._closed: dict[str, float] = {}  # stream → when it was closed
+        self._superseded: dict[tuple[str, str], int] = {}  # (stream, session) → epoch
         self._refused, self._bad_results = Seldom(log), Seldom(log)
+        self._troubles = Troubles()
         self._metrics = Metrics()
         self._metrics.serve(fleet.metrics.sink)
         self._next_progress = 0.0
@@ -63,7 +75,7 @@ class Sink:
             self._progress(now)
             if self._stopper.draining:
                 give_up = give_up or now + GRACE_S
-                open_ones = [stream for stream in self._streams.values() if stream.closed is None]
+                open_ones = [stream for stream in self._streams.values() if not stream.over]
                 if not open_ones:
                     break
                 if now > give_up:
@@ -88,19 +100,21 @@ class Sink:
                 continue
             stream = self._streams.get(answer.stream)
             if stream is None:
-                self._refused.warn("unknown_stream", f"result of a stream that is not here: {answer.stream!r}")
+                self._bad_results.warn(
+                    "unknown_stream", f"result of a stream that is not here: {answer.stream!r}", logging.INFO
+                )
             else:
-                stream.on_answer(answer)
+                stream.on_answer(answer, now)
                 if isinstance(answer, m.Result):
                     self._metrics.observe(answer.seconds)
 
     def _on_media(self, peer: bytes, message: m.ToSink, payload: bytes, now: float) -> None:
         if isinstance(message, m.Hello):
-            self._on_hello(peer, message, payload)
+            self._on_hello(peer, message, payload, now)
             return
         stream = self._streams.get(message.stream)
         if stream is None or stream.epoch != message.epoch:
-            self._send(peer, m.Unknown(stream=message.stream, epoch=message.epoch))
+            self._send(peer, m.Unknown(stream=message.stream, epoch=message.epoch), now)
             return
         if peer != self._peers.get(message.stream):
             # Only a Hello, with its secret session, makes a peer: a stranger must not draw the Acks to itself. A
@@ -108,59 +122,131 @@ class Sink:
             raise PeerError("stranger", f"{type(message).__name__.lower()} of a peer that has not said Hello")
         stream.on_link(message, payload, now)
 
-    def _on_hello(self, peer: bytes, hello: m.Hello, payload: bytes) -> None:
-        if all(stream.name != hello.stream for stream in self._fleet.streams):
-            raise PeerError("unknown_stream", f"Hello of {hello.stream!r}, which the configuration does not name")
-        running = self._streams.get(hello.stream)
+    def _on_hello(self, peer: bytes, hello: m.Hello, payload: bytes, now: float) -> None:
+        name = hello.stream
+        if all(stream.name != name for stream in self._fleet.streams):
+            raise PeerError("unknown_stream", f"Hello of {name!r}, which the configuration does not name")
+        if (epoch := self._superseded.get((name, hello.session))) is not None:
+            self._send(peer, m.Closed(stream=name, epoch=epoch, error=m.SUPERSEDED), now)
+            return
+        running = self._streams.get(name)
         if running is None or running.hello.session != hello.session:
-            epoch = self._epochs.get(hello.stream, 0) + 1
-            config = self._fleet.stream(hello.stream)
-            newer = SinkStream(config, hello, payload, epoch, self._waker.wake)  # refused here, it harms no other
-            if running is not None and running.closed is None:  # a newer session closes the older one
-                running.give_up("superseded")
-                log.warning("a new session replaces the running one", extra={"stream": hello.stream})
-            running = newer
-            self._epochs[hello.stream] = epoch
-            self._streams[hello.stream] = running
-        self._peers[hello.stream] = peer
+            if running is not None and not running.over:
+                # Answered when the older one is at its end: the newer one goes on where that has come to.
+                self._supersede(running)
+                return
+            if running is not None:
+                self._forget(running)
+            past = self._registry.next(hello, now)
+            if isinstance(past, str):
+                if past:  # given up: no space came free in time
+                    self._give_up_for_good(peer, name, past, now)
+                return
+            running = SinkStream(self._fleet.stream(name), hello, payload, past, self._waker.wake)
+            self._streams[name] = running
+            if running.resume:
+                log.warning("going on from frame %d", running.resume, extra={"stream": name, "epoch": running.epoch})
+        self._peers[name] = peer
+        self._alone.pop(name, None)
         self._send(
             peer,
-            m.Welcome(stream=hello.stream, session=hello.session, epoch=running.epoch, media=running.wants_media),
+            m.Welcome(
+                stream=name,
+                session=hello.session,
+                epoch=running.epoch,
+                resume=running.resume,
+                media=running.wants_media,
+            ),
+            now,
         )
 
-    def _step(self, stream: SinkStream, now: float) -> None:
-        was_open = stream.closed is None
-        stream.advance(now)
-        closes = was_open and stream.closed is not None
-        if closes and stream.closed is not None:
-            self._status.say("closed", **stream.report(), error=stream.closed.error)
-        peer = self._peers.get(stream.config.name)
-        if peer is None:
-            return
-        if (ack := stream.ack(now)) is not None:
-            self._send(peer, ack)
-            if stream.closed is not None:  # repeated with each Ack until the producer leaves
-                self._send(peer, stream.closed)
-        if closes and stream.closed is not None:
-            self._send(peer, stream.closed)
+    def _supersede(self, stream: SinkStream) -> None:
+        """Another session takes over. The older one is told so if it is still there, or the two would take turns."""
+        stream.retire()
+        self._superseded[stream.config.name, stream.hello.session] = stream.epoch
+        if len(self._superseded) > MAX_SUPERSEDED:
+            del self._superseded[next(iter(self._superseded))]
 
-    def _send(self, peer: bytes, message: m.Head) -> None:
+    def _give_up_for_good(self, peer: bytes, name: str, error: str, now: float) -> None:
+        """The stream ends here, for a disk that has stayed full."""
+        past: Checkpoint = self._registry.past[name]
+        states = past.books.states
+        self._send(peer, m.Closed(stream=name, epoch=past.epoch, states=states, error=error), now)
+        report = {"stream": name, "frames": past.books.frames, "states": states, "reasons": past.books.reasons}
+        self._status.say("closed", **report, repairs={}, parts=past.parts, error=error)
+
+    def _step(self, stream: SinkStream, now: float) -> None:
+        name, was_over = stream.config.name, stream.over
+        stream.advance(now)
+        if stream.over and not was_over:
+            self._closed[name] = now
+            if stream.closed is not None:
+                self._status.say("closed", **stream.report(), error=stream.closed.error)
+            else:
+                self._forget(stream)
+                return
+        peer = self._peers.get(name)
+        if peer is None:
+            self._without_producer(stream, now)
+            return
+        ack = stream.ack(now)
+        if ack is not None:
+            self._send(peer, ack, now)
+        if stream.closed is not None and (ack is not None or not was_over):
+            self._send(peer, stream.closed, now)  # repeated with each Ack until the producer leaves
+            if now > self._closed[name] + CLOSED_S:
+                self._forget(stream)
+
+    def _without_producer(self, stream: SinkStream, now: float) -> None:
+        name = stream.config.name
+        if stream.over:
+            self._forget(stream)
+        elif now > self._alone.setdefault(name, now) + self._fleet.sink.producer_timeout:
+            log.warning("its producer is gone: the outputs are closed", extra={"stream": name})
+            stream.retire()
+
+    def _forget(self, stream: SinkStream) -> None:
+        """Only what another epoch begins with is kept."""
+        name = stream.config.name
+        self._registry.put(name, stream.checkpoint, stream.full, time.monotonic())
+        for table in (self._streams, self._peers, self._alone, self._closed):
+            table.pop(name, None)
+
+    def _send(self, peer: bytes, message: m.Head, now: float) -> None:
         try:
             if not self._media.send(peer, encode(message)):
                 self._refused.warn("producer_slow", "a producer does not take its acknowledgements")
         except Unreachable:
-            self._peers = {stream: one for stream, one in self._peers.items() if one != peer}
+            for stream in [stream for stream, one in self._peers.items() if one == peer]:
+                del self._peers[stream]
+                self._alone[stream] = now
 
     def _progress(self, now: float) -> None:
         if now < self._next_progress:
             return
         self._next_progress = now + PROGRESS_S
+        self._look_around(now)
+        troubles = self._troubles.report(now)
+        told = False
         for stream in self._streams.values():
-            if stream.closed is None:
-                self._status.say("progress", **stream.progress())
+            if not stream.over:
+                self._status.say("progress", **stream.progress(), troubles=troubles)
+                told = True
             states = stream.ledger.states
             for state in State:  # zeros as well: a count that has gone down would stay otherwise
                 self._metrics.gauge("frames", states.get(state, 0), stream=stream.config.name, state=state)
+        if troubles and not told:
+            self._status.say("troubles", troubles=troubles)
+
+    def _look_around(self, now: float) -> None:
+        """Name what stands in the way."""
+        for name in self._registry.known:
+            stream, full = self._streams.get(name), self._registry.full(name)
+            self._troubles.set(f"disk_full {name}", bool(full) and stream is None, now, f"{full}; waiting for space")
+            stuck = stream is not None and not stream.over and stream.stuck(now) > STUCK_S
+            text = f"an output of {name} takes nothing: a pipe whose reader is slow, or a slow disk"
+            self._troubles.set(f"output_slow {name}", stuck, now, text)
+        log_troubles(log, self._troubles.said(now))
 
     def _sleep(self, now: float) -> float:
         deadlines = [at for stream in self._streams.values() if (at := stream.next_deadline()) is not None]

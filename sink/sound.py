@@ -37,6 +37,9 @@ AAC_BITS, AAC_FRAME = 96_000, 1024
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 #: Most sound that waits for its picture; beyond, the oldest goes on ahead.
 MAX_HELD_PACKETS, MAX_HELD_BYTES = 8192, 16 * 2**20
+#: Most sound that is kept while no picture is written at all; beyond, the oldest is left out and counted. That is over
+#: an hour of AAC.
+MAX_KEPT_PACKETS, MAX_KEPT_BYTES = 2**18, 256 * 2**20
 
 log = logging.getLogger(__name__)
 
@@ -168,12 +171,16 @@ class SoundGate:
         self._bytes = 0
         self._max_packets, self._max_bytes = max_packets, max_bytes
         self.forced = 0
+        self.dropped = 0
 
     def put(self, packet: Packet, payload: bytes) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
         time = stamp * Fraction(*packet.time_base) if stamp is not None else Fraction(0)
         self._held.append((time, packet, payload))
         self._bytes += len(payload)
+        while len(self._held) > MAX_KEPT_PACKETS or self._bytes > MAX_KEPT_BYTES:
+            self._bytes -= len(self._held.popleft()[2])
+            self.dropped += 1
 
     def release(self, time: Fraction | None) -> Iterator[tuple[Packet, bytes]]:
         """What may be written now that the picture has come to ``time`` (seconds; None: everything)."""
@@ -187,4 +194,5 @@ class SoundGate:
             yield packet, payload
 
     def check(self) -> None:
-        assert self._bytes == sum(len(payload) for _, _, payload in self._held)
+        assert self._bytes == sum(len(payload) for _, _, payload in self._held) <= MAX_KEPT_BYTES
+        assert len(self._held) <= MAX_KEPT_PACKETS

@@ -1,16 +1,15 @@
 """One stream in the sink: joins the cores (link, order, ledger) with the render thread. No sockets here.
 
-A session of a producer has one epoch. What comes with another epoch is counted and dropped.
+A session of a producer has one epoch. What comes with another epoch is counted and dropped. A stream ends in one of
+three ways: closed (its ledger is final), retired (another session goes on with it), or held up by a full disk.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from common import messages as m
@@ -18,9 +17,10 @@ from common.config import Stream
 from common.errors import PeerError
 from common.log import Seldom
 from common.media import unpack
+from sink.checkpoint import Checkpoint, LedgerFile
 from sink.inlet import Arrival, Inlet
-from sink.ledger import Ledger, State
-from sink.render import Finished, Outcome, Renderer
+from sink.ledger import Books, Ledger, State
+from sink.render import Finished, Marked, Outcome, Renderer
 from sink.reorder import Decision, Reorder
 from sink.studio import Studio
 
@@ -28,26 +28,40 @@ log = logging.getLogger(__name__)
 
 
 class SinkStream:
-    """The life of one epoch, from Hello to Closed. Raises PeerError where the Hello's tracks do not open."""
+    """The life of one epoch, from Hello to its end. Raises PeerError where the Hello's tracks do not open.
 
-    def __init__(self, config: Stream, hello: m.Hello, payload: bytes, epoch: int, notify: Callable[[], None]) -> None:
-        self.config, self.hello, self.epoch = config, hello, epoch
+    ``checkpoint``: what it begins with; ``books.frames`` in it is the index of the first frame that it wants.
+    """
+
+    def __init__(
+        self, config: Stream, hello: m.Hello, payload: bytes, checkpoint: Checkpoint, notify: Callable[[], None]
+    ) -> None:
+        self.config, self.hello, self.epoch = config, hello, checkpoint.epoch
         if hello.tracks[0].kind != "video" or any(track.kind != "audio" for track in hello.tracks[1:]):
             raise PeerError("tracks", "the first track must be the picture, the others sound")
+        self.resume = checkpoint.books.frames
+        self.checkpoint = checkpoint
         self._inlet = Inlet()
-        self._reorder = Reorder(hello.mode, hello.latency, config.carry, Fraction(*hello.video.time_base))
-        self.ledger = Ledger()
-        studio = Studio(config, hello, epoch, unpack(hello.tracks, payload))
+        base = Fraction(*hello.video.time_base)
+        self._reorder = Reorder(hello.mode, hello.latency, config.carry, base, self.resume)
+        self.ledger = Ledger(checkpoint.books)
+        studio = Studio(config, hello, self.epoch, unpack(hello.tracks, payload), checkpoint.marks)
         self.wants_media = studio.wants_media
-        self._renderer = Renderer(studio, notify)
         self._end: m.End | None = None
-        self._ended = False
-        self._resolved = self._durable = -1
+        self._resolved = self._durable = self.resume - 1
+        self._file = LedgerFile(config)
+        self._save()
+        self._renderer = Renderer(studio, notify)
+        self._ended = self._retired = False
         self._progressed = False
         self._held_up = False  # messages were not accepted, and are to be asked for when there is room again
         self.counts: Counter[str] = Counter()
         self._failures = Seldom(log)
         self.closed: m.Closed | None = None
+        #: Nothing more comes of it; ``checkpoint`` is what another epoch begins with.
+        self.over = False
+        #: Why it cannot go on before there is space on a disk, "" where it can.
+        self.full = ""
 
     @property
     def resolved(self) -> int:
@@ -71,13 +85,15 @@ class SinkStream:
         elif isinstance(message, m.Notice):
             if message.index != self._reorder.announced:
                 raise PeerError("index", f"notice of frame {message.index}, expected {self._reorder.announced}")
-            self.ledger.announce(message.index)
+            if message.count > 1 and message.fate != "gap":
+                raise PeerError("count", f"a notice of {message.count} frames that are {message.fate}")
+            self.ledger.announce(message.index, message.count)
             self._reorder.notice(message, now)
             self._renderer.announce(message)
         else:
             self._end = message
 
-    def on_answer(self, answer: m.Result | m.GaveUp | m.Expired) -> None:
+    def on_answer(self, answer: m.Result | m.GaveUp | m.Expired, now: float) -> None:
         """A worker's result or the broker's word."""
         if answer.epoch != self.epoch:
             self.counts["other_epoch"] += 1
@@ -87,32 +103,42 @@ class SinkStream:
             self._failures.warn(
                 answer.reason, f"frame {answer.index} failed: {why}", stream=self.config.name, index=answer.index
             )
-        self._reorder.answer(answer)
+        self._reorder.answer(answer, now)
         self._progressed = True  # the producer paces itself by the time that answers take
 
     def advance(self, now: float) -> None:
         """Take the decisions that can be taken, fetch what the render thread has done."""
-        self._send(self._reorder.decide(now))
-        if self._end is not None and not self._ended and self._reorder.next > self._end.last:
-            self._ended = True
-            self._renderer.end()
+        if not self._ended:
+            self._send(self._reorder.decide(now))
+            if self._end is not None and self._reorder.next > self._end.last:
+                self._finish_rendering()
         for outcome in self._renderer.outcomes():
-            if isinstance(outcome, Finished):
-                self._finish(outcome)
-            else:
+            if isinstance(outcome, Outcome):
                 self._settle(outcome)
+            elif isinstance(outcome, Marked):
+                self._mark(outcome)
+            else:
+                self._finish(outcome)
         if self._renderer.dead and not self._ended:
             self.give_up("no_output")
 
     def give_up(self, reason: str) -> None:
         """Nothing more is waited for: what is not decided is lost, the outputs are closed."""
-        self._send(self._reorder.give_up(reason))
         if not self._ended:
-            self._ended = True
-            self._renderer.end()
+            self._send(self._reorder.give_up(reason))
+            self._finish_rendering()
+
+    def retire(self) -> None:
+        """Another session goes on with this stream. Lossless: at the first frame that is not decided; live: after it,
+        since nobody will bring it again."""
+        if self.hello.mode == "live":
+            self.give_up("superseded")
+        elif not self._ended:
+            self._retired = True
+            self._finish_rendering()
 
     def next_deadline(self) -> float | None:
-        return self._reorder.next_deadline()
+        return None if self._ended else self._reorder.next_deadline()
 
     def ack(self, now: float) -> m.Ack | None:
         """The acknowledgement to send now, if one is due."""
@@ -130,6 +156,7 @@ class SinkStream:
             received=self._reorder.received(self._resolved),
             resolved=self._resolved,
             durable=self._durable,
+            late=self._reorder.late,
         )
 
     def progress(self) -> dict[str, Any]:
@@ -138,42 +165,78 @@ class SinkStream:
             "stream": self.config.name,
             "frames": self.ledger.announced,
             "resolved": self._resolved + 1,
+            "durable": self._durable + 1,
             "states": self.ledger.states,
+            "ages": self._reorder.ages(),
         }
+
+    def report(self) -> dict[str, Any]:
+        """This stream's entry in the ledger file, and for the status line how old the results were."""
+        return self.ledger.report(self.config.name, self._repairs, self.checkpoint.parts) | {
+            "ages": self._reorder.ages()
+        }
+
+    def stuck(self, now: float) -> float:
+        """For how many seconds the render thread has been at one frame."""
+        return self._renderer.stuck(now)
+
+    @property
+    def _repairs(self) -> dict[str, int]:
+        return dict(self._end.repairs) if self._end is not None else {}
 
     def _send(self, decisions: list[Decision]) -> None:
         for decision in decisions:
             self._renderer.decide(decision)
 
+    def _finish_rendering(self) -> None:
+        self._ended = True
+        self._renderer.end()
+
     def _settle(self, outcome: Outcome) -> None:
         self.ledger.settle(outcome.index, outcome.state, outcome.reason)
-        self._resolved, self._durable = outcome.index, outcome.durable
+        self._resolved = outcome.index
         self._progressed = True
+
+    def _mark(self, marked: Marked) -> None:
+        books = self.ledger.durable(marked.durable)
+        if books != self.checkpoint.books or marked.marks != self.checkpoint.marks:
+            self.checkpoint = self._next_checkpoint(books, marked)
+            self._save()
+
+    def _next_checkpoint(self, books: Books, marked: Marked, finished: bool = False) -> Checkpoint:
+        return Checkpoint(
+            run=self.checkpoint.run,
+            epoch=self.epoch,
+            books=books,
+            marks=marked.marks,
+            finished=finished,
+            error=self._renderer.error,
+        )
+
+    def _save(self) -> str:
+        """Write the checkpoint; only what is written is durable. Returns what went wrong."""
+        error = self._file.save(self.checkpoint, self._repairs)
+        if not error:
+            self._durable = self.checkpoint.books.frames - 1
+        return error
 
     def _finish(self, finished: Finished) -> None:
         if finished.crash is not None:
             raise finished.crash
-        self._durable = self._resolved
-        error = self._write_ledger()
+        self._ended = self.over = True
+        if finished.full:
+            self.full = finished.full
+            return
+        books = self.ledger.durable(self._resolved)
+        natural = self._end is not None and not self._end.reason and not self._retired
+        last = Marked(self._resolved, self.checkpoint.marks)
+        self.checkpoint = self._next_checkpoint(books, last, natural)
+        error = self._file.drop() if not self.ledger.announced else self._save()
+        if self._retired:
+            return
         error = finished.error or error
         self.check()
         self.closed = m.Closed(stream=self.config.name, epoch=self.epoch, states=self.ledger.states, error=error[:2000])
-
-    def report(self) -> dict[str, Any]:
-        """This stream's entry in the ledger file."""
-        repairs = dict(self._end.repairs) if self._end is not None else {}
-        parts = [output.path for output in self.config.outputs if Path(output.path).exists()]
-        return self.ledger.report(self.config.name, repairs, parts)
-
-    def _write_ledger(self) -> str:
-        if self.config.ledger is None or not self.ledger.announced:  # no frame, no output, no ledger
-            return ""
-        path = Path(self.config.ledger)
-        try:
-            path.write_text(json.dumps({"streams": [self.report()]}, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            return f"cannot write {path}: {error.strerror}"
-        return ""
 
     def check(self) -> None:
         self._inlet.check()

@@ -36,8 +36,12 @@ def expired(index: int, epoch: int = EPOCH) -> m.Expired:
     return m.Expired(stream=STREAM, epoch=epoch, index=index)
 
 
-def ack(received: Sequence[tuple[int, int]] = (), resolved: int = -1, link: int = 0, durable: int = -1) -> m.Ack:
-    return m.Ack(stream=STREAM, epoch=EPOCH, link=link, received=list(received), resolved=resolved, durable=durable)
+def ack(
+    received: Sequence[tuple[int, int]] = (), resolved: int = -1, link: int = 0, durable: int = -1, late: int = 0
+) -> m.Ack:
+    return m.Ack(
+        stream=STREAM, epoch=EPOCH, link=link, received=list(received), resolved=resolved, durable=durable, late=late
+    )
 
 
 def news(*held: tuple[int, int], incarnation: str = "a", number: int = 1, epoch: int = EPOCH) -> m.News:

@@ -117,10 +117,13 @@ class Engine:
         canvas = canvas_of(frame, spec.width, spec.height)
         try:
             placement = Placement.of(frame.source, frame.size, canvas, spec.letterbox)
+            sent = decode_rgb(payload, frame.codec, frame.size)  # first: it refuses unreasonable sizes
             picture: NDArray[np.uint8] = np.empty((canvas[1], canvas[0], 3), np.uint8)
-            placement.paste(decode_rgb(payload, frame.codec, frame.size), picture)
+            placement.paste(sent, picture)
         except (PeerError, ValueError) as error:
             return Refused(job, str(error))
+        except Exception as error:  # noqa: BLE001  e.g. out of memory: it costs this frame, not the thread
+            return Refused(job, f"{type(error).__name__}: {error}"[:1000])
         return Decoded(Job(job.work, job.received, canvas, picture, time.monotonic()))
 
     def _infer_all(self) -> None:

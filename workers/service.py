@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from collections import deque
 
 from common import messages as m
 from common.config import Fleet
@@ -16,7 +17,7 @@ from common.status import Status
 from common.transport import Hub, Poller, Waker, drain
 from common.wire import Reader, encode
 from workers.batching import Batcher
-from workers.engine import Decoded, Engine, Event, Inferred, Job, Refused
+from workers.engine import Decoded, Engine, Event, Inferred, Job, Refused, canvas_of
 from workers.model import Model
 
 #: Seconds between two Beats.
@@ -24,6 +25,8 @@ BEAT_S = 0.25
 #: After SIGTERM, what is held gets this long, in seconds.
 GRACE_S = 5.0
 BURST = 64
+#: Most bytes of decoded pictures that wait or are in the model (as a batch they are copied once more).
+PICTURE_BYTES = 512 * 2**20
 
 #: Messages that arrive within this long of each other, in seconds, are handled together.
 SETTLE_S = 0.001
@@ -49,6 +52,8 @@ class Worker:
         self._engine = Engine(self._config.model, model, self._waker.wake)
         self._batcher: Batcher[Job] = Batcher(self._config.batch, self._config.wait)
         self._held: dict[tuple[str, int], Job] = {}
+        self._undecoded: deque[tuple[Job, bytes]] = deque()  # bounded by the credit
+        self._pictures: dict[tuple[str, int], int] = {}  # bytes of those decoded, or being decoded
         self._incarnation = ""
         self._refused = Seldom(log)
         self._next_beat = 0.0
@@ -122,7 +127,20 @@ class Worker:
                 self._refused.warn("over_credit", "the broker sent more than it had credit for")
                 continue
             self._held[job.key] = job
-            self._engine.decode(job, bytes(payload))
+            self._undecoded.append((job, bytes(payload)))
+        self._decode()
+
+    def _decode(self) -> None:
+        """Decode as many as the memory is for; at least one, whatever its size."""
+        while self._undecoded:
+            job, payload = self._undecoded[0]
+            width, height = canvas_of(job.work.frame, self._model.input.width, self._model.input.height)
+            size = width * height * 3
+            if self._pictures and sum(self._pictures.values()) + size > PICTURE_BYTES:
+                return
+            self._undecoded.popleft()
+            self._pictures[job.key] = size
+            self._engine.decode(job, payload)
 
     def _on_engine(self, event: Event, now: float) -> None:
         if isinstance(event, Decoded):
@@ -183,6 +201,8 @@ class Worker:
     def _finish(self, jobs: list[Job], outcome: m.Outcome, reason: str, seconds: float = 0.0) -> None:
         for job in jobs:
             self._held.pop(job.key, None)
+            self._pictures.pop(job.key, None)
+        self._decode()
         self._send(
             m.Done(
                 worker=self._name,

@@ -20,6 +20,8 @@ from av.video.stream import VideoStream
 
 from common.errors import OutputError
 from common.log import Seldom
+from sink.outputs.partfile import PartFile, write_error
+from sink.outputs.place import WHOLE, Mark, Part, Position, part_path
 from sink.sound import Sound
 
 #: Longest wait of one track for another, in microseconds; a silent track would hold everything back for 10 s.
@@ -50,6 +52,8 @@ OPTIONS = {
     "ts": {"mpegts_copyts": "1", "flush_packets": "1"},
 }
 FORMATS = {"mp4": "mp4", "mkv": "matroska", "ts": "mpegts"}
+#: How far a time may move by being written and read again, in seconds: MKV counts milliseconds, TS 1/90000.
+SLACK = {"mp4": Fraction(1, 50_000), "mkv": Fraction(6, 10_000), "ts": Fraction(1, 50_000)}
 #: Containers without negative times: sound that starts before zero (the priming of an encoder) is moved to zero.
 NO_NEGATIVE = ("mkv", "ts")
 
@@ -57,11 +61,17 @@ log = logging.getLogger(__name__)
 
 
 class ContainerOutput:
-    """``sounds`` are the tracks beside the picture; each knows whether it is copied or encoded for this container."""
+    """``sounds`` are the tracks beside the picture; each knows whether it is copied or encoded for this container.
 
-    def __init__(self, path: Path, kind: str, sounds: Sequence[Sound]) -> None:
-        self.path, self.kind = path, kind
+    Where ``position`` names earlier parts, this one begins after their last picture.
+    """
+
+    def __init__(self, path: Path, kind: str, sounds: Sequence[Sound], position: Position | None = None) -> None:
+        self.name, self.kind = path, kind  #: the path that was asked for
+        self._position = position = position or Position()
+        self.path = part_path(path, len(position.parts) + 1)  #: the file that is written
         self._sounds = sounds
+        self._file: PartFile | None = None
         self._container: OutputContainer | None = None
         self._video: VideoStream | None = None
         self._audio: list[AudioStream] = []
@@ -72,10 +82,30 @@ class ContainerOutput:
         self._first = 0  # pts of the first picture
         self._filled = False
         self._written: deque[int] = deque(maxlen=UNWRITTEN + 1)  # pts of the last pictures
-        #: All pictures up to this pts (time base of the video) are on disk.
-        self.durable: int | None = None
-        #: Time of the last picture handed to the muxer, in seconds.
+        self._base = Fraction(1)
+        self._durable: int | None = None  # pts of the last picture that is on disk, in the video's time base
+        #: Time of the stream at the zero of this file, in seconds.
+        self.origin = Fraction(0)
+        #: Time of the last picture handed to the muxer, in seconds of the stream.
         self.time: Fraction | None = None
+
+    def wants(self, time: Fraction) -> bool:
+        """Whether the picture at ``time`` (seconds of the stream) is not in an earlier part."""
+        after = self._position.after
+        return after is None or time > after + SLACK[self.kind]
+
+    @property
+    def durable(self) -> Fraction | None:
+        """All pictures up to this time (seconds of the stream) are on disk; None: none is."""
+        return self._position.after if self._durable is None else self._durable * self._base + self.origin
+
+    def mark(self, error: str = "") -> Mark:
+        """What there is to go on with after a sudden end."""
+        parts = list(self._position.parts)
+        if self._file is None:
+            return Mark(path=str(self.name), parts=parts, size=WHOLE, error=error)
+        parts.append(Part(str(self.path), f"{self.origin.numerator}/{self.origin.denominator}"))
+        return Mark(path=str(self.name), parts=parts, size=self._file.size, error=error)
 
     def video(self, packet: av.Packet, duration: int, template: VideoStream | None = None) -> None:
         """One encoded picture. ``template`` with the first. Raises OutputError.
@@ -85,8 +115,12 @@ class ContainerOutput:
         """
         if self._container is None:
             assert template is not None
-            self._open(template, Fraction(packet.time_base))
-            self._first = int(packet.dts or 0)
+            self._base = Fraction(packet.time_base)
+            if self._position.parts and self.kind == "mp4":
+                # Else players would show nothing for as long as the parts before last.
+                self.origin = int(packet.dts or 0) * self._base
+            self._open(template, self._base)
+            self._first = int(packet.dts or 0) - round(self.origin / self._base)
         held, self._held = self._held, packet
         if held is not None:
             self._write_video(held, int(packet.dts or 0) - int(held.dts or 0))
@@ -98,6 +132,10 @@ class ContainerOutput:
             return
         base = Fraction(packet.time_base)
         dts = packet.dts if packet.dts is not None else packet.pts
+        if dts is not None:
+            if self._is_earlier(number, dts * base):
+                return
+            dts -= round(self.origin / base)
         floor = self._last_dts.get(number)
         at = dts if dts is not None else (0 if floor is None else floor + max(1, packet.duration or 0))
         if self.kind in NO_NEGATIVE:
@@ -113,6 +151,12 @@ class ContainerOutput:
         except (av.FFmpegError, OSError) as error:
             raise self._error(error) from None
 
+    def _is_earlier(self, number: int, time: Fraction) -> bool:
+        """Whether sound at ``time`` is in an earlier part."""
+        sounds = self._position.sounds
+        last = sounds[number] if number < len(sounds) else None
+        return last is not None and time <= last + SLACK[self.kind]
+
     def close(self) -> None:
         """Write what is held and the trailer. Raises OutputError."""
         if self._container is None:
@@ -123,15 +167,23 @@ class ContainerOutput:
         container, self._container = self._container, None
         try:
             container.close()
+            self._close_file()
         except (av.FFmpegError, OSError) as error:
             raise self._error(error) from None
 
     def discard(self) -> None:
         """Leave the file as it is, without a trailer (it failed)."""
+        if self._file is not None:
+            self._file.freeze()
         container, self._container = self._container, None
         if container is not None:
             with contextlib.suppress(av.FFmpegError, OSError):
                 container.close()
+        self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
     @property
     def opened(self) -> bool:
@@ -143,8 +195,8 @@ class ContainerOutput:
         if self.kind == "mp4" and not any(map(_is_adts, sounds)):
             options["movflags"] += "+delay_moov"
         try:
-            # "file:", or a colon in the name would be read as a protocol's.
-            container = av.open(f"file:{self.path}", "w", format=FORMATS[self.kind], options=options)
+            self._file = PartFile(self.path)
+            container = av.open(self._file, "w", format=FORMATS[self.kind], options=options)
         except (av.FFmpegError, OSError) as error:
             raise self._error(error) from None
         try:
@@ -162,15 +214,15 @@ class ContainerOutput:
 
     def _write_video(self, packet: av.Packet, duration: int) -> None:
         assert self._video is not None
-        at = int(packet.dts or 0)
-        base = Fraction(packet.time_base)
+        base = self._base
+        at = int(packet.dts or 0) - round(self.origin / base)
         self._mux(_copy(packet, self._video, at, base, duration))
-        self.time = at * base
+        self.time = at * base + self.origin
         self._written.append(at)
         if self.kind == "mp4" and len(self._last_dts) < len(self._sounds):
             self._break_silence(at, base)
         elif len(self._written) > UNWRITTEN:
-            self.durable = min(self._written[0], at - round(UNWRITTEN_S / base))
+            self._durable = min(self._written[0], at - round(UNWRITTEN_S / base))
 
     def _break_silence(self, at: int, base: Fraction) -> None:
         """MP4's muxer writes nothing before it has seen a packet of each track: give a mute one a packet of silence."""
@@ -179,7 +231,8 @@ class ContainerOutput:
         self._filled = True
         for number, sound in enumerate(self._sounds):
             if number not in self._last_dts and (packet := sound.silence(self.kind)) is not None:
-                packet.pts = packet.dts = int(self._first * base / Fraction(packet.time_base))
+                start = self._first * base + self.origin
+                packet.pts = packet.dts = int(start / Fraction(packet.time_base))
                 self.sound(number, packet)
 
     def _mux(self, packet: av.Packet) -> None:
@@ -190,7 +243,7 @@ class ContainerOutput:
             raise self._error(error) from None
 
     def _error(self, error: Exception) -> OutputError:
-        return OutputError(f"cannot write {self.path}: {getattr(error, 'strerror', None) or error}")
+        return write_error(self.path, (self._file.trouble if self._file is not None else None) or error)
 
 
 def _is_adts(track: AudioStream) -> bool:

@@ -11,8 +11,20 @@ import pytest
 from broker.actions import Action, Arrived, Gone, Heard, Log, SendWho, SendWork, Tell, Tick, Unsent
 from broker.dispatch import Dispatcher
 from broker.limits import Limits
-from common.messages import Beat, Done, Expired, Frame, GaveUp, InputSpec, Outcome, Ready, Started
-from common.wire import MAX_HEADER, encode
+from common.messages import (
+    MAX_TABLE,
+    Beat,
+    Done,
+    Expired,
+    Frame,
+    GaveUp,
+    InputSpec,
+    News,
+    Outcome,
+    Ready,
+    Started,
+)
+from common.wire import MAX_HEADER, Reader, encode
 
 INCARNATION = "now"
 SPEC = InputSpec(width=32, height=24)
@@ -616,6 +628,42 @@ def test_news_names_what_is_held(bench: Bench) -> None:
     assert bench.core.news().held["a"] == (3, [(2, 2), (5, 6)])
     bench(Gone(b"w"))
     assert bench.core.news().models == {}
+
+
+def test_what_waits_for_nobody_is_known(bench: Bench) -> None:
+    for index in range(3):
+        bench.frame(index)
+    bench.frame(0, stream="b", model="n")
+    assert bench.core.unserved() == {"m": 3, "n": 1}
+    (work, *_) = bench.ready(room=1)
+    assert bench.core.unserved() == {"n": 1}, "a busy worker serves its model all the same"
+    bench.beat(leases=[work.work.lease], draining=True)
+    assert bench.core.unserved() == {"m": 2, "n": 1}
+    bench(Gone(b"w"))
+    assert bench.core.unserved() == {"m": 3, "n": 1}
+    bench.ready(room=4, models="mn")
+    assert bench.core.unserved() == {}
+
+
+def test_a_worker_that_hangs_is_known_until_it_goes_on(make: Callable[..., Bench]) -> None:
+    bench = make(overdue_first=1.0)
+    bench.ready(room=1)
+    (work,) = bench.frame(0)
+    bench.started([work.work.lease])
+    assert bench.core.stuck() == []
+    bench.wait(1.5, beating=("w",), hung=[work.work.lease])
+    assert bench.core.stuck() == ["w"]
+    bench.done([work.work.lease], room=1)
+    assert bench.core.stuck() == []
+
+
+def test_news_names_no_more_models_than_a_message_may(bench: Bench) -> None:
+    for number in range(4):
+        models = {f"{number}-{n}": SPEC for n in range(MAX_TABLE // 2)}
+        bench(Heard(f"r{number}".encode(), Ready(worker=f"w{number}", models=models, room=1)))
+    news = bench.core.news()
+    assert len(news.models) == MAX_TABLE
+    assert Reader[News](News).decode([encode(news)])[0] == news
 
 
 def test_news_fits_into_a_header(make: Callable[..., Bench]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +17,7 @@ from broker.service import Broker
 from common import messages as m
 from common.config import Broker as BrokerSection
 from common.config import Fleet, Output, Sink, Stream, Workers
+from common.errors import LinkError
 from common.lifecycle import Stopper
 from common.status import Status
 from common.transport import Endpoint, Hub
@@ -38,8 +42,9 @@ def until(ask: Callable[[], T | None]) -> T:
 class Peers:
     """Everyone around a running broker."""
 
-    def __init__(self, hub: Hub, config: BrokerSection, results: str) -> None:
-        self.hub, self.config = hub, config
+    def __init__(self, hub: Hub, config: BrokerSection, results: str, status: int) -> None:
+        self.hub, self.config, self.results = hub, config, results
+        self._status, self._rest = status, b""
         self.producer = hub.connect("push", config.frames)
         self.worker = hub.connect("dealer", config.workers)
         self.sink = hub.bind("pull", results)
@@ -75,6 +80,29 @@ class Peers:
 
         return until(ask)
 
+    def progress(self) -> dict[str, Any] | None:
+        """The newest progress line since the last call."""
+        try:
+            while data := os.read(self._status, 65536):
+                self._rest += data
+        except BlockingIOError:
+            pass
+        *lines, self._rest = self._rest.split(b"\n")
+        records = [json.loads(line) for line in lines]
+        return next((one for one in reversed(records) if one["event"] == "progress"), None)
+
+    def troubles(self) -> dict[str, str] | None:
+        """Name → text, as of the newest progress line."""
+        progress = self.progress()
+        return None if progress is None else {one["name"]: one["text"] for one in progress["troubles"]}
+
+    def troubles_when(self, wanted: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+        def ask() -> dict[str, str] | None:
+            troubles = self.troubles()
+            return troubles if troubles is not None and wanted(troubles) else None
+
+        return until(ask)
+
 
 @pytest.fixture
 def peers(tmp_path: Path) -> Iterator[Peers]:
@@ -89,15 +117,19 @@ def peers(tmp_path: Path) -> Iterator[Peers]:
         streams=[Stream(name="s", source="x", outputs=[Output(path="y.mp4", kind="mp4")], model="m")],
     )
     stopper = Stopper()
-    broker = Broker(fleet, Status(None, "broker"), stopper)
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    broker = Broker(fleet, Status(writer, "broker"), stopper)
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(broker.run()))
     thread.start()
     with Hub() as hub:
-        yield Peers(hub, config, results)
+        yield Peers(hub, config, results, reader)
     stopper.stop()
     thread.join(PATIENCE_S)
     stopper.waker.close()
+    os.close(reader)
+    os.close(writer)
     assert codes == [0]
     broker._core.check()
 
@@ -169,3 +201,51 @@ def test_work_of_a_vanished_worker_goes_to_the_next(peers: Peers) -> None:
         peers.done(second, name="other", endpoint=other)
     assert {first.frame.index, second.frame.index} == {0, 1}
     assert (first.attempt, second.attempt) == (0, 0)
+
+
+def test_frames_that_no_worker_serves_are_named_until_one_comes(peers: Peers, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "broker.service")
+    assert until(peers.troubles) == {}
+    peers.frame(0)
+    peers.frame(1)
+    asked = time.monotonic()
+    troubles = peers.troubles_when(bool)
+    assert troubles == {"no_worker": "no worker serves m: 2 frames wait"}
+    assert 0.9 < time.monotonic() - asked < 2
+    peers.ready(room=2)
+    assert [peers.work()[0].frame.index for _ in range(2)] == [0, 1]
+    peers.troubles_when(lambda troubles: not troubles)
+    peers.worker.close()  # all workers gone, with two frames
+    peers.frame(2)  # learns of it when it sends
+    assert peers.troubles_when(bool) == {"no_worker": "no worker serves m: 3 frames wait"}
+    said = [record for record in caplog.records if record.__dict__.get("kind") == "no_worker"]
+    assert [(record.levelname, record.getMessage()[:10]) for record in said] == [
+        ("INFO", "no worker "), ("INFO", "over after"), ("WARNING", "no worker "),
+    ]  # fmt: skip
+    worker = peers.worker = peers.hub.connect("dealer", peers.config.workers)
+    assert worker.send(encode(m.Ready(worker="w", models={"m": SPEC}, room=3)))
+    for _ in range(3):
+        peers.done(peers.work()[0])
+
+
+def test_a_sink_that_is_away_is_named_until_it_is_back(peers: Peers, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "broker.service")
+    until(lambda: peers.troubles() == {} or None)
+    peers.frame(0)
+    peers.ready(room=1)
+    peers.done(peers.work()[0], "refused")
+    until(peers.sink.receive)  # so the broker has found it
+    peers.sink.close()
+    troubles = peers.troubles_when(bool)
+    assert troubles == {"sink_away": f"the sink 'sink' at {peers.results} does not answer"}
+    peers.sink = until(lambda: bind(peers))
+    peers.troubles_when(lambda troubles: not troubles)
+    (named, over) = [one for one in caplog.records if one.__dict__.get("kind") == "sink_away"]
+    assert (named.levelname, over.levelname) == ("WARNING", "INFO")
+
+
+def bind(peers: Peers) -> Endpoint | None:
+    try:
+        return peers.hub.bind("pull", peers.results)
+    except LinkError:  # the socket that was closed is not quite gone
+        return None

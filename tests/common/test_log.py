@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common import log
-from common.log import JsonLines, Seldom, mask
+from common.log import MAX_KINDS, JsonLines, Seldom, mask
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,11 @@ def test_seldom_counts_all_and_says_one(caplog: pytest.LogCaptureFixture) -> Non
     assert [(record.message, record.__dict__["count"]) for record in caplog.records] == [
         ("bad header", 1), ("bad version", 1)
     ]  # fmt: skip
+
+
+def test_seldom_does_not_grow_with_what_peers_make_up() -> None:
+    seldom = Seldom(logging.getLogger("seldom"))
+    for number in range(1000):
+        seldom.warn(f"reason {number}", "gave up", logging.DEBUG)
+    assert len(seldom.counts) == MAX_KINDS + 1
+    assert sum(seldom.counts.values()) == 1000

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common import messages as m
 from common.errors import PeerError
 from common.wire import Reader, encode
-from tests.builders import ack, frame, notice, result
+from tests.builders import ack, end, frame, news, notice, result
 from tests.strategies import HEADERS, header
 
 
@@ -98,6 +98,11 @@ HUGE = 2**63
         (result(0), {"tags": [{"label": "x", "score": 7.0}]}, "score"),
         (result(0), {"detections": [{"label": "x", "score": 0.5, "box": [0, 0, 1, 1]}] * 1001}, "detections"),
         (result(0), {"seconds": {"infer": float("nan")}}, "seconds"),
+        (result(0), {"seconds": {str(n): 0.1 for n in range(m.MAX_TABLE + 1)}}, "seconds"),
+        (end(1, 0), {"repairs": {str(n): 1 for n in range(m.MAX_TABLE + 1)}}, "repairs"),
+        (HELLO, {"omitted": ["x"] * (m.MAX_TABLE + 1)}, "omitted"),
+        (news(), {"models": {str(n): {"width": 1, "height": 1} for n in range(m.MAX_TABLE + 1)}}, "models"),
+        (news(), {"held": {str(n): [1, []] for n in range(m.MAX_STREAMS + 1)}}, "held"),
     ],
 )
 def test_limits(made: m.Head, fields: dict[str, Any], key: str) -> None:

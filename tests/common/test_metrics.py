@@ -6,9 +6,10 @@ import socket
 import urllib.request
 
 import pytest
+from prometheus_client import generate_latest
 
 from common.errors import LinkError
-from common.metrics import Metrics
+from common.metrics import MAX_STAGES, Metrics
 
 
 def test_values() -> None:
@@ -46,3 +47,12 @@ def test_no_port_by_default_and_loopback_only() -> None:
     metrics.serve(port)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         assert b"headrace_workers 5.0" in answer.read()
+
+
+def test_stages_that_peers_make_up_are_bounded() -> None:
+    metrics = Metrics()
+    for number in range(1000):
+        metrics.observe({f"stage {number}": 0.001})
+    text = generate_latest(metrics.registry).decode()
+    assert text.count("headrace_stage_seconds_count{") == MAX_STAGES + 1
+    assert f'headrace_stage_seconds_count{{stage="other"}} {1000.0 - MAX_STAGES}' in text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -217,3 +219,52 @@ def test_waiting_takes_at_least_its_time() -> None:
     Poller(waker).wait(0.0104)
     assert time.monotonic() - started >= 0.0104
     waker.close()
+
+
+def listener(address: str) -> subprocess.Popen[bytes]:
+    """A process that listens at ``address``, and has begun to."""
+    code = "import sys; from common.transport import *; h = Hub(); h.bind('pull', sys.argv[1]); print(1, flush=True)"
+    process = subprocess.Popen([sys.executable, "-c", f"{code}; sys.stdin.read()", address],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"1\n"
+    return process
+
+
+@pytest.mark.parametrize("scheme", ["ipc", "tcp"])
+def test_a_watched_endpoint_knows_whether_its_peer_is_there(
+    tmp_path: Path, hubs: Callable[[], Hub], scheme: str
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}" if scheme == "tcp" else f"ipc://{tmp_path}/x"
+    with hubs() as hub:
+        push = hub.connect("push", address, hwm=10, watch=True)
+        assert not Poller(push).wait(0.3)
+        assert (push.connected, push.was_connected, push.full) == (False, False, False)
+        assert push.send(b"x")
+        assert push.unsent == 1
+        for life in range(2):
+            peer = listener(address)
+            try:
+                wait_for(lambda: push.connected, 10, f"a connection to listener {life}")
+                assert (push.was_connected, push.unsent) == (True, 0)
+                assert push.send(b"x")
+                assert push.unsent == 0
+            finally:
+                peer.kill()
+                peer.communicate()
+            wait_for(lambda: not push.connected, 10, f"the end of listener {life}")
+            assert push.was_connected
+        taken = [push.send(b"x") for _ in range(30)]
+        assert push.full
+        assert push.unsent == sum(taken) <= 10
+
+
+def test_what_is_not_watched_is_not_known(tmp_path: Path, hubs: Callable[[], Hub]) -> None:
+    with hubs() as hub:
+        push = hub.connect("push", f"ipc://{tmp_path}/x")
+        with pytest.raises(ValueError, match="not watched"):
+            _ = push.connected
+        assert push.send(b"x")
+        assert push.unsent == 0

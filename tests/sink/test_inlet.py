@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from sink.inlet import ACK_EVERY, ACK_S, Arrival, Inlet
 
 
@@ -65,3 +68,31 @@ def test_progress_hastens_it_within_reason() -> None:
     inlet.acked(0.0)
     assert not inlet.ack_due(ACK_S / 5 * 0.9, progressed=True)
     assert inlet.ack_due(ACK_S / 5, progressed=True)
+
+
+@given(
+    st.lists(
+        st.integers(0, 12) | st.sampled_from((2**62, -1)) | st.tuples(st.floats(0, 1), st.booleans()), max_size=120
+    )
+)
+def test_any_numbers_at_any_times(events: list[int | tuple[float, bool]]) -> None:
+    """Events: a message's number, or time that passes and whether frames were resolved meanwhile."""
+    inlet, now, acked, since = Inlet(), 0.0, float("-inf"), 0
+    accepted: list[int] = []
+    for event in events:
+        if isinstance(event, int):
+            if inlet.arrived(event) is Arrival.NEW:
+                accepted.append(event)
+                since += 1
+        else:
+            now += event[0]
+            due = inlet.ack_due(now, event[1])
+            assert due or now - acked < ACK_S
+            assert due or since < ACK_EVERY
+            if due:
+                inlet.acked(now)
+                acked, since = now, 0
+        inlet.check()
+        assert accepted == list(range(1, inlet.link + 1))
+    seen = [one for one in events if isinstance(one, int)]
+    assert len(seen) >= len(accepted) + inlet.duplicates

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sink.pairing import MAX_ANNOUNCED, Pairing
 
@@ -98,3 +100,35 @@ def test_memory_is_bounded() -> None:
         pairing.announce(index, index, index)
     pairing.check()
     assert pairing.judge(MAX_ANNOUNCED - 1, None, None, MAX_ANNOUNCED - 1).value == "match"
+
+
+@given(st.sets(st.integers(0, 40)), st.sets(st.integers(0, 40)), st.booleans(), st.booleans())
+def test_whatever_is_missing_or_too_much_the_others_find_each_other(
+    announced: set[int], decoded: set[int], with_pts: bool, with_packet: bool
+) -> None:
+    """Each announced frame gets its own picture where that exists, by either key."""
+    if not (with_pts or with_packet):
+        return
+    wanted, pictures = (
+        [(number * 100 if with_pts else None, number if with_packet else None) for number in sorted(numbers)]
+        for numbers in (announced, decoded)
+    )
+    found, pairing = pair(wanted, pictures)
+    expected = [pictures.index(one) if one in pictures else None for one in wanted]
+    if with_pts:
+        assert found == expected
+        assert pairing.unannounced <= len(decoded - announced)
+    else:  # without times a picture that nobody announced cannot be told from one whose Notice is still under way
+        assert all(one in (want, None) for one, want in zip(found, expected, strict=True))
+
+
+KEYS = st.tuples(st.none() | st.integers(-3, 6) | st.just(-(2**62)), st.none() | st.integers(0, 6) | st.just(2**62))
+
+
+@given(st.lists(KEYS, max_size=30), st.lists(KEYS, max_size=30))
+def test_any_keys_at_all(announced: list[Key], pictures: list[Key]) -> None:
+    """Times that repeat, jump or are missing at one end: each picture is shown once at most, and in order."""
+    found, pairing = pair(announced, pictures)
+    shown = [number for number in found if number is not None]
+    assert shown == sorted(set(shown))
+    assert len(shown) + pairing.unannounced <= len(pictures)

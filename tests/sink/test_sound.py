@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from common.media import pack, unpack
 from common.messages import Packet, TrackInfo
-from sink.sound import AAC_RATES, COPIED, Sound, SoundGate
+from sink.sound import AAC_RATES, COPIED, MAX_KEPT_BYTES, Sound, SoundGate
 from tests.support import ffmpeg
 
 #: Codec → how ffmpeg writes half a second of a tone after a quarter of silence.
@@ -166,3 +169,50 @@ def test_the_gate_is_bounded_in_number_and_bytes() -> None:
     gate.put(*packet(1005, size=90))
     assert released(gate, Fraction(0)) == [1002, 1003]
     assert gate.forced == 4
+
+
+def test_without_any_picture_the_oldest_sound_is_left_out() -> None:
+    gate = SoundGate()
+    size = MAX_KEPT_BYTES // 8
+    for at in range(20):
+        gate.put(*packet(at, size))
+        gate.check()
+    assert gate.dropped == 12
+    assert released(gate, None) == list(range(12, 20))
+
+
+@given(
+    st.lists(
+        st.tuples(st.none() | st.integers(-(2**62), 2**62) | st.integers(0, 200), st.integers(0, 40))
+        | st.none()
+        | st.fractions(0, Fraction(1, 4), max_denominator=1000),
+        max_size=60,
+    )
+)
+def test_sound_leaves_in_order_never_early_unless_forced(
+    events: list[tuple[int | None, int] | Fraction | None],
+) -> None:
+    """Events: a packet ``(pts, size)``, a picture's time, or the end."""
+    gate = SoundGate(max_packets=5, max_bytes=100)
+    put: list[int] = []
+    left: list[int] = []
+    stamps: list[Fraction] = []
+    for event in events:
+        if isinstance(event, tuple):
+            pts, size = event
+            header, data = packet(pts, size)
+            gate.put(replace(header, link=len(put)), data)
+            stamps.append(Fraction(pts or 0, 1000))
+            put.append(len(put))
+            continue
+        forced = gate.forced
+        gone = [header.link for header, _ in gate.release(event)]
+        left += gone
+        if event is None:
+            assert left == put
+            assert gate.forced == forced
+        else:
+            assert sum(stamps[number] > event for number in gone) == gate.forced - forced, "early ones are counted"
+            assert len(put) - len(left) <= 5
+        gate.check()
+    assert left == put[: len(left)]

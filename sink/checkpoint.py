@@ -1,0 +1,89 @@
+"""What a sink leaves for its successor: the books up to the last durable frame and where each output stands.
+
+Written into the ledger file, as the entry's ``resume``, by replacing the file as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import msgspec
+
+from common.config import Stream
+from sink.ledger import Books, entry
+from sink.outputs.place import Mark
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream, when all frames before ``books.frames`` were durable."""
+
+    #: The run of the fleet's configuration; what another run has left is not gone on with.
+    run: str
+    #: The last epoch that was allocated.
+    epoch: int
+    books: Books = Books()
+    marks: list[Mark] = []
+    #: The source came to its natural end.
+    finished: bool = False
+    error: str = ""
+
+    @property
+    def parts(self) -> list[str]:
+        """All files that have been written, output by output."""
+        return [part.path for mark in self.marks for part in mark.parts if Path(part.path).exists()]
+
+
+class LedgerFile:
+    """The ledger of one stream on disk: ``stream.ledger``, or beside the first output."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream.name
+        self.path = path_of(stream)
+        self._before: bytes | None = None  # what another run has left, as long as we have nothing to say
+        with contextlib.suppress(OSError):
+            self._before = self.path.read_bytes()
+
+    def save(self, checkpoint: Checkpoint, repairs: dict[str, int]) -> str:
+        """Write it anew. Returns what went wrong, "" if nothing did."""
+        found = entry(self._stream, checkpoint.books, repairs, checkpoint.parts)
+        found["resume"] = msgspec.to_builtins(checkpoint)
+        return self._replace((json.dumps({"streams": [found]}, indent=2) + "\n").encode())
+
+    def drop(self) -> str:
+        """There was no frame: no output, no ledger. Returns what went wrong."""
+        if self._before is not None:
+            return self._replace(self._before)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            return f"cannot remove {self.path}: {error.strerror}"
+        return ""
+
+    def _replace(self, data: bytes) -> str:
+        draft = self.path.with_name(f".{self.path.name}.new")
+        try:
+            draft.write_bytes(data)
+            os.replace(draft, self.path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            return f"cannot write {self.path}: {error.strerror}"
+        return ""
+
+
+def path_of(stream: Stream) -> Path:
+    return Path(stream.ledger) if stream.ledger else Path(stream.outputs[0].path).with_suffix(".ledger.json")
+
+
+def load(stream: Stream, run: str) -> Checkpoint | None:
+    """What was left for this run of this stream, None where there is nothing (that makes sense)."""
+    try:
+        entries = json.loads(path_of(stream).read_text(encoding="utf-8"))["streams"]
+        found = next(one for one in entries if one["stream"] == stream.name)
+        checkpoint = msgspec.convert(found["resume"], Checkpoint)
+    except (OSError, ValueError, LookupError, TypeError, StopIteration, msgspec.ValidationError):
+        return None
+    return checkpoint if checkpoint.run == run else None
