@@ -15,9 +15,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from common.errors import Exit, HeadraceError
 from common.transport import Waker
@@ -42,6 +43,7 @@ class Stopper:
     def __init__(self) -> None:
         self.waker = Waker()
         self.draining = False
+        self._at_once = False
         self._parent = int(os.environ.get(PARENT_ENV, "0"))
 
     def install(self) -> None:
@@ -55,6 +57,17 @@ class Stopper:
         self.draining = True
         self.waker.wake()
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In here nothing is held that could be lost, and a step may take long: SIGTERM ends the process, with 0."""
+        self._at_once = True
+        if self.draining:
+            self._leave(Exit.OK)
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     @property
     def orphaned(self) -> bool:
         """True where a parent started us and is gone."""
@@ -62,9 +75,15 @@ class Stopper:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.draining:
-            remove_run_folder_if_orphaned()
-            os._exit(Exit.INTERRUPTED)
+            self._leave(Exit.INTERRUPTED)
+        if self._at_once:
+            self._leave(Exit.OK)
         self.stop()
+
+    @staticmethod
+    def _leave(code: Exit) -> NoReturn:
+        remove_run_folder_if_orphaned()
+        os._exit(code)
 
 
 def die_with_parent(parent: int) -> None:

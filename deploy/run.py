@@ -109,6 +109,9 @@ class Run:
                 told = True
                 self._display.note("stopping: what is under way is finished first (again: stop at once)")
                 self._children.signal("producer")
+            if self._interrupts and "producer" not in self._children.alive:  # it died, and need not come back for this
+                self._stop(STOP_S)
+                return Exit.INTERRUPTED
             for child, code in self._children.exits():
                 self._hear(self._children.rest(child))
                 if child.name == "producer" and not self._is_accident(code):

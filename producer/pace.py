@@ -9,7 +9,7 @@ is few among the others. Less than one answer in ``PRICE`` is late where one fra
 from __future__ import annotations
 
 #: Share of the budget that an answer may be expected to take, for one more frame to look safe.
-SAFE = 0.9
+SAFE = 0.8
 #: Answers in time that make good for one late one.
 PRICE = 25
 #: The number is taken back when so many late answers have not been made good.

@@ -15,6 +15,7 @@ import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from msgspec.structs import replace
 
 from common.messages import Packet, TrackInfo
 
@@ -40,6 +41,9 @@ MAX_HELD_PACKETS, MAX_HELD_BYTES = 8192, 16 * 2**20
 #: Most sound that is kept while no picture is written at all; beyond, the oldest is left out and counted. That is over
 #: an hour of AAC.
 MAX_KEPT_PACKETS, MAX_KEPT_BYTES = 2**18, 256 * 2**20
+#: Longest jump within a track, and from the picture to its first packet, in seconds; longest packet. MP4 has 32 bits
+#: for a duration, which is three hours at 192 kHz.
+MAX_JUMP_S = 7200
 
 log = logging.getLogger(__name__)
 
@@ -164,18 +168,25 @@ def _aac_template(codec: AudioCodecContext) -> AudioStream:
 
 
 class SoundGate:
-    """Holds sound until the picture of its time is written, so that files are interleaved well. Pure."""
+    """Holds sound until the picture of its time is written, so that files are interleaved well. Pure.
+
+    Sound whose time is far from all that surrounds it is left out: muxers fail on it, and some end the process.
+    """
 
     def __init__(self, max_packets: int = MAX_HELD_PACKETS, max_bytes: int = MAX_HELD_BYTES) -> None:
         self._held: deque[tuple[Fraction, Packet, bytes]] = deque()
         self._bytes = 0
         self._max_packets, self._max_bytes = max_packets, max_bytes
+        self._picture = Fraction(0)  # time of the last picture
+        self._last: dict[int, Fraction] = {}  # track → time of its last packet that was let through
         self.forced = 0
         self.dropped = 0
 
     def put(self, packet: Packet, payload: bytes) -> None:
         stamp = packet.pts if packet.pts is not None else packet.dts
         time = stamp * Fraction(*packet.time_base) if stamp is not None else Fraction(0)
+        if not 0 <= packet.duration * Fraction(*packet.time_base) <= MAX_JUMP_S:
+            packet = replace(packet, duration=0)
         self._held.append((time, packet, payload))
         self._bytes += len(payload)
         while len(self._held) > MAX_KEPT_PACKETS or self._bytes > MAX_KEPT_BYTES:
@@ -184,6 +195,7 @@ class SoundGate:
 
     def release(self, time: Fraction | None) -> Iterator[tuple[Packet, bytes]]:
         """What may be written now that the picture has come to ``time`` (seconds; None: everything)."""
+        self._picture = self._picture if time is None else time
         while self._held:
             over = len(self._held) > self._max_packets or self._bytes > self._max_bytes
             if time is not None and self._held[0][0] > time and not over:
@@ -191,7 +203,19 @@ class SoundGate:
             self.forced += bool(over and time is not None and self._held[0][0] > time)
             _, packet, payload = self._held.popleft()
             self._bytes -= len(payload)
-            yield packet, payload
+            if self._fits(packet):
+                yield packet, payload
+            else:
+                self.dropped += 1
+
+    def _fits(self, packet: Packet) -> bool:
+        around = self._last.get(packet.track, self._picture)
+        times = [stamp * Fraction(*packet.time_base) for stamp in (packet.pts, packet.dts) if stamp is not None]
+        if any(abs(time - around) > MAX_JUMP_S for time in times):
+            return False
+        if times:
+            self._last[packet.track] = max(times)
+        return True
 
     def check(self) -> None:
         assert self._bytes == sum(len(payload) for _, _, payload in self._held) <= MAX_KEPT_BYTES

@@ -53,9 +53,10 @@ def main() -> None:
         from workers.service import Worker
 
         try:
-            model = load(fleet.workers.model, fleet.workers.threshold)
-            device = _resolve(fleet.workers.device)
-            model.setup(device)
+            with stopper.at_once():
+                model = load(fleet.workers.model, fleet.workers.threshold)
+                device = _resolve(fleet.workers.device)
+                model.setup(device)
         except ModelError:
             raise
         except (Exception, SystemExit) as error:

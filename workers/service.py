@@ -15,6 +15,7 @@ from common.lifecycle import Stopper
 from common.log import Seldom
 from common.status import Status
 from common.transport import Hub, Poller, Waker, drain
+from common.trouble import Troubles, log_troubles, set_away
 from common.wire import Reader, encode
 from workers.batching import Batcher
 from workers.engine import Decoded, Engine, Event, Inferred, Job, Refused, canvas_of
@@ -22,8 +23,12 @@ from workers.model import Model
 
 #: Seconds between two Beats.
 BEAT_S = 0.25
-#: After SIGTERM, what is held gets this long, in seconds.
+#: Seconds between two progress lines.
+PROGRESS_S = 0.5
+#: After SIGTERM, what is held gets this long, in seconds: a batch of a slow network on a CPU takes some.
 GRACE_S = 5.0
+#: The same where the broker or the sink is away: the ends repair what little could still be saved.
+GRACE_AWAY_S = 1.0
 BURST = 64
 #: Most bytes of decoded pictures that wait or are in the model (as a batch they are copied once more).
 PICTURE_BYTES = 512 * 2**20
@@ -44,8 +49,8 @@ class Worker:
         self._device = device
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._hub = Hub(fleet.security.insecure)
-        self._broker = self._hub.connect("dealer", fleet.broker.workers)
-        self._sinks = {fleet.sink.name: self._hub.connect("push", fleet.sink.results, hwm=1024)}
+        self._broker = self._hub.connect("dealer", fleet.broker.workers, watch=True)
+        self._sinks = {fleet.sink.name: self._hub.connect("push", fleet.sink.results, hwm=1024, watch=True)}
         self._waker = Waker()
         self._poller = Poller(self._broker, self._waker, stopper.waker)
         self._read: Reader[m.ToWorker] = Reader(m.ToWorker)
@@ -56,32 +61,44 @@ class Worker:
         self._pictures: dict[tuple[str, int], int] = {}  # bytes of those decoded, or being decoded
         self._incarnation = ""
         self._refused = Seldom(log)
-        self._next_beat = 0.0
+        self._troubles = Troubles()
+        self._next_beat = self._next_progress = 0.0
+        self._drains_since: float | None = None
         self._done = 0
+        #: Results that no sink took.
+        self._dropped = 0
 
     def run(self) -> int:
         """Returns the exit code."""
         self._say_ready()
-        give_up: float | None = None
         while True:
             now = time.monotonic()
             self._receive(now)
             for event in self._engine.events():
                 self._on_engine(event, now)
             self._start_batch(now)
-            if self._stopper.draining:
-                if give_up is None:
-                    give_up, self._next_beat = now + GRACE_S, 0.0
-                if not self._held or now > give_up:
-                    break
+            if self._stopper.draining and self._drained(now):
+                break
             if now >= self._next_beat:
                 self._beat(now)
+            if now >= self._next_progress:
+                self._progress(now)
             self._poller.wait(self._sleep(time.monotonic()), SETTLE_S)
-        if self._held:
-            log.warning("left with %d frames in hand", len(self._held), extra={"worker": self._name})
         self._beat(time.monotonic())
+        unsent = sum(sink.unsent for sink in self._sinks.values())
+        if self._held or unsent:
+            text = "left with %d frames in hand, %d results unsent"
+            log.warning(text, len(self._held), unsent, extra={"worker": self._name})
+        self._status.say("left", worker=self._name, held=len(self._held), unsent=unsent, done=self._done)
         self._hub.close()
         return 0
+
+    def _drained(self, now: float) -> bool:
+        """Nothing is in hand any more, or there is no more time for it."""
+        if self._drains_since is None:
+            self._drains_since, self._next_beat = now, 0.0
+        there = self._broker.connected and all(sink.connected for sink in self._sinks.values())
+        return not self._held or now > self._drains_since + (GRACE_S if there else GRACE_AWAY_S)
 
     @property
     def _room(self) -> int:
@@ -105,9 +122,24 @@ class Worker:
             )
         )
 
+    def _progress(self, now: float) -> None:
+        self._next_progress = now + PROGRESS_S
+        set_away(self._troubles, "broker_away", self._broker, "the broker", now)
+        for name, sink in self._sinks.items():
+            set_away(self._troubles, "sink_away", sink, f"the sink {name!r}", now)
+        log_troubles(log, self._troubles.said(now), worker=self._name)
+        self._status.say(
+            "progress",
+            worker=self._name,
+            held=len(self._held),
+            done=self._done,
+            dropped=self._dropped,
+            troubles=self._troubles.report(now),
+        )
+
     def _send(self, message: m.Head) -> None:
         if not self._broker.send(encode(message)):
-            self._refused.warn("broker_full", "the broker is away or takes nothing; beats and dones are dropped")
+            self._refused.warn("broker_full", "the broker takes nothing: beats and dones are dropped", logging.INFO)
 
     def _receive(self, now: float) -> None:
         for parts in drain(self._broker, BURST) if self._poller.ready(self._broker) else ():
@@ -195,7 +227,8 @@ class Worker:
         if reached:
             self._finish(reached, "ok", "", event.seconds)
         if missed:
-            self._refused.warn("no_sink", "a sink is away: its results are dropped", worker=self._name)
+            self._dropped += len(missed)
+            self._refused.warn("no_sink", "a sink takes nothing: its results are dropped", worker=self._name)
             self._finish(missed, "no_sink", "", event.seconds)
 
     def _finish(self, jobs: list[Job], outcome: m.Outcome, reason: str, seconds: float = 0.0) -> None:

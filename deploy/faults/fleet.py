@@ -70,6 +70,9 @@ class Fleet:
         self.codes: dict[str, list[int]] = {}
         #: What each ended part said was the reason.
         self.fatal: dict[str, str] = {}
+        #: Parts that ended by themselves with an error, and why. Those that are kept are not among them.
+        self.died: dict[str, str] = {}
+        self._told: set[str] = set()  # parts that we have told to end
         #: The sink's last word on the stream.
         self.closed: dict[str, Any] | None = None
 
@@ -96,6 +99,7 @@ class Fleet:
                 *(more if module in ("workers", "producer") else []),
             ]
             self._note(f"{name} is started")
+            self._told.discard(name)
             self._children.start(name, module, arguments)
 
     def keep(self, *names: str) -> None:
@@ -199,6 +203,8 @@ class Fleet:
                 self.kill(*alive)
 
     def _signal(self, name: str, number: int) -> None:
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self._told.add(name)
         if number != signal.SIGCONT:
             self._note(f"{signal.Signals(number).name} to {name}")
         self._children.signal(name, number)
@@ -212,6 +218,8 @@ class Fleet:
         self._note(f"{child.name} ended: {child.why(code)}")
         self.codes.setdefault(child.name, []).append(code)
         self.fatal[child.name] = child.why(code)
+        if code and child.name not in self._told and child.name not in self._kept:
+            self.died[child.name] = child.why(code)
         if child.name in self._kept:
             self._again[child.name] = time.monotonic() + AGAIN_S
 

@@ -127,10 +127,11 @@ class Trial:
         return not self.fleet.running("producer")
 
     def wait(self, seconds: float) -> bool:
-        """Let the run go on. False where it came to its end meanwhile."""
+        """Let the run go on. False where it came to its end meanwhile. Raises Stuck where a part died by itself."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not self.over:
             self.fleet.listen(min(left, 0.05))
+            self._check_parts()
         return not self.over
 
     def until(self, condition: Callable[[], Any], seconds: float, what: str, alive: bool = True) -> Any:
@@ -139,11 +140,18 @@ class Trial:
         deadline = time.monotonic() + seconds
         while not (found := condition()):
             self.fleet.listen(0.02)
+            self._check_parts()
             if alive and self.over and not condition():
                 raise Stuck(f"{what} did not come: the producer ended ({self.fleet.fatal.get('producer', '')})")
             if time.monotonic() > deadline:
                 raise Stuck(f"{what} did not come within {seconds:g} s")
         return found
+
+    def _check_parts(self) -> None:
+        """Raises Stuck where a part of the middle or the sink has died by itself: nothing good will come."""
+        for name, why in self.fleet.died.items():
+            if name != "producer":
+                raise Stuck(f"{name} died by itself: {why}")
 
     def progress(self, count: int, seconds: float, what: str) -> float:
         """Wait for ``count`` more lines → seconds that it took. Raises Stuck."""

@@ -27,6 +27,8 @@ from tests.fuzz.speech import Speech
 BAD, GOOD = "bad", "good"
 #: How long the sink may be silent, in seconds, on a busy machine.
 PATIENCE_S = 60.0
+#: How long a session says Hello, in seconds: refusals are not answered.
+GREET_S = 1.0
 READER: Reader[m.ToProducer] = Reader(m.ToProducer)
 
 
@@ -118,7 +120,7 @@ class Media:
         self._chance = random.Random(seed)
         self._sink, self._speeches = sink, speeches
         self._spoiler = Spoiler(speeches, self._chance)
-        self._number = 0
+        self._number = self._pings = 0
         self._old: list[bytes] = []
         self.counts: Counter[str] = Counter()
 
@@ -129,14 +131,10 @@ class Media:
 
     def _say(self, session: Session) -> None:
         sink, chance = self._sink, self._chance
-        sink.send(sink.producer, encode(session.hello), session.carriers)
-        sink.send(sink.producer, encode(m.End(stream="ping", epoch=self._number, link=1, last=0)))
-        answer = sink.hear(m.Welcome, m.Unknown)
-        if isinstance(answer, m.Unknown):
-            self.counts["hello refused"] += 1
+        answer = self._greet(session)
+        if answer is None:
+            self.counts["no welcome"] += 1
             return
-        sink.hear(m.Unknown, stream="ping", epoch=self._number)
-        assert answer.session == session.hello.session
         self.counts["welcome"] += 1
         answers = list(session.answers)
         for head, body in session.messages:
@@ -155,7 +153,23 @@ class Media:
         del self._old[:-50]
         if chance.random() < 0.5:  # else the next Hello breaks into it
             self._wait(answer.epoch)
-        sink.ping(10**6 + self._number)
+        sink.ping(10**9 + self._number)
+
+    def _greet(self, session: Session) -> m.Welcome | None:
+        """Say Hello until the session before is at its end; None where the sink does not want this one."""
+        sink, end = self._sink, time.monotonic() + GREET_S
+        while time.monotonic() < end:
+            sink.send(sink.producer, encode(session.hello), session.carriers)
+            self._pings += 1
+            sink.send(sink.producer, encode(m.End(stream="ping", epoch=self._pings, link=1, last=0)))
+            while True:
+                answer = sink.hear(m.Welcome, m.Unknown)
+                if isinstance(answer, m.Welcome) and answer.session == session.hello.session:
+                    return answer
+                if isinstance(answer, m.Unknown) and (answer.stream, answer.epoch) == ("ping", self._pings):
+                    break
+            time.sleep(0.01)
+        return None
 
     def _wait(self, epoch: int) -> None:
         """For the end, unless nothing happens any more."""
