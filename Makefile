@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench faults fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/headrace demo
@@ -23,6 +23,14 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.chain
+
+faults: $(VENV)/.installed
+	$(BIN)/headrace faults
+
+# make fuzz MINUTES=60
+MINUTES ?= 5
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 $(VENV)/bin/pip:
 	sh deploy/apt-packages.sh venv

@@ -106,6 +106,11 @@ class Accepted:
         for name in [name for name, s in self._streams.items() if not s.items and s.seen < horizon]:
             del self._streams[name]
 
+    @property
+    def streams(self) -> int:
+        """How many are known, with frames or without."""
+        return len(self._streams)
+
     def __iter__(self) -> Iterator[Item]:
         return (item for stream in self._streams.values() for item in stream.items.values())
 

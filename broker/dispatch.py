@@ -53,6 +53,11 @@ class Dispatcher:
         return self._backlog.frames, self._backlog.bytes
 
     @property
+    def streams(self) -> int:
+        """Streams that are known: those that sent something lately."""
+        return self._accepted.streams
+
+    @property
     def leased(self) -> int:
         return len(self._roster.leases)
 

@@ -54,6 +54,7 @@ class Broker:
             max_attempts=config.max_attempts,
             queue_frames=config.queue_frames,
             queue_bytes=config.queue_bytes,
+            forget_stream=config.forget_stream,
         )
         self._core = Dispatcher(secrets.token_hex(8), limits)
         self._read_frames: Reader[m.Frame] = Reader(m.Frame)
@@ -91,6 +92,7 @@ class Broker:
             try:
                 message, _ = self._read_workers.decode(parts[1:])
             except PeerError as error:
+                self._metrics.count("refused", socket="workers", kind=error.kind)
                 self._seldom.warn(error.kind, f"refused a message of a worker: {error}", peer=parts[0].hex())
                 continue
             self._perform(self._core.handle(Heard(parts[0], message), now), now)
@@ -98,6 +100,7 @@ class Broker:
             try:
                 frame, payload = self._read_frames.decode(parts)
             except PeerError as error:
+                self._metrics.count("refused", socket="frames", kind=error.kind)
                 self._bad_frames.warn(error.kind, f"refused a frame: {error}")
                 continue
             self._perform(self._core.handle(Arrived(frame, bytes(payload)), now), now)
@@ -149,6 +152,7 @@ class Broker:
         self._metrics.gauge("queued_bytes", size)
         self._metrics.gauge("leased_frames", self._core.leased)
         self._metrics.gauge("workers", self._core.workers)
+        self._metrics.gauge("streams", self._core.streams)
         for kind, count in self._core.counts.items():
             self._metrics.gauge("broker_events", count, kind=kind)
         self._status.say(
@@ -156,6 +160,7 @@ class Broker:
             queued=queued,
             leased=self._core.leased,
             workers=self._core.workers,
+            streams=self._core.streams,
             troubles=self._troubles.report(now),
         )
 

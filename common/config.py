@@ -45,6 +45,8 @@ class Broker(Section, frozen=True, kw_only=True):
     #: Most frames and bytes queued for one stream.
     queue_frames: Positive = 1024
     queue_bytes: Bytes = 256 * 2**20
+    #: A stream that sends nothing for so many seconds is forgotten.
+    forget_stream: Seconds = 60.0
 
 
 class Output(Section, frozen=True, kw_only=True):

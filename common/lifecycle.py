@@ -43,7 +43,6 @@ class Stopper:
     def __init__(self) -> None:
         self.waker = Waker()
         self.draining = False
-        self._at_once = False
         self._parent = int(os.environ.get(PARENT_ENV, "0"))
 
     def install(self) -> None:
@@ -53,20 +52,22 @@ class Stopper:
         if self._parent:
             die_with_parent(self._parent)
 
-    def stop(self) -> None:
-        self.draining = True
-        self.waker.wake()
-
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """In here nothing is held that could be lost, and a step may take long: SIGTERM ends the process, with 0."""
-        self._at_once = True
+        """Within, SIGTERM ends the process at once: something is loaded or opened that cannot be interrupted in another
+        way, and nothing is under way yet that could be lost."""
         if self.draining:
-            self._leave(Exit.OK)
+            yield
+            return
+        ours = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             yield
         finally:
-            self._at_once = False
+            signal.signal(signal.SIGTERM, ours)
+
+    def stop(self) -> None:
+        self.draining = True
+        self.waker.wake()
 
     @property
     def orphaned(self) -> bool:
@@ -76,8 +77,6 @@ class Stopper:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.draining:
             self._leave(Exit.INTERRUPTED)
-        if self._at_once:
-            self._leave(Exit.OK)
         self.stop()
 
     @staticmethod

@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from common.errors import PeerError
-from common.messages import Packet, TrackInfo
+from common.messages import MAX_CARRIER, Packet, TrackInfo
 
 Track = VideoStream | AudioStream
 Carrier = Literal["nut", "matroska", "avi"]
@@ -31,6 +31,11 @@ THREADED_PIXELS = 1920 * 1200
 MAX_THREADS = 4
 #: Pictures of so many pixels are large against any model's input.
 SKIM_PIXELS = 1280 * 720
+
+
+#: Largest picture that is decoded, in pixels: that of H.264 at its highest level, 6.2, which is what can be written
+#: (ITU-T H.264 table A-1: 139,264 macroblocks; 8192 × 4352). A few bytes can claim much more.
+MAX_PIXELS = 139_264 * 16 * 16
 
 
 class UncarriedCodec(Exception):
@@ -46,7 +51,7 @@ def pack(track: Track) -> tuple[Carrier, bytes]:
         try:
             blob = _write(track, carrier)
             with av.open(io.BytesIO(blob), format=carrier) as container:
-                if _alike(track, container.streams[0]):  # type: ignore[arg-type]
+                if len(blob) <= MAX_CARRIER and _alike(track, container.streams[0]):  # type: ignore[arg-type]
                     return carrier, blob
         except (av.FFmpegError, ValueError, IndexError):
             continue
@@ -90,7 +95,9 @@ def unpack(tracks: Sequence[TrackInfo], payload: bytes | memoryview) -> list[Tra
         blob = bytes(payload[at : at + info.size])
         at += info.size
         try:
-            container = av.open(io.BytesIO(blob), format=info.carrier)
+            # Opening looks into the packet as well.
+            limit = [{"max_pixels": str(MAX_PIXELS)}]
+            container = av.open(io.BytesIO(blob), format=info.carrier, stream_options=limit)  # type: ignore[arg-type]
             track = container.streams[0]
         except (av.FFmpegError, ValueError, IndexError) as error:
             raise PeerError("tracks", f"track {len(opened)} ({info.codec}) does not open: {error}") from None
@@ -116,8 +123,9 @@ def prepare_decoder(track: VideoStream, threads: int, for_model: bool = False) -
     picture refers to them. That changes samples, never which pictures come out, nor their times (decision 0011).
     """
     codec = track.codec_context
+    codec.options = {"max_pixels": str(MAX_PIXELS)}
     if for_model and track.width * track.height >= SKIM_PIXELS:
-        codec.options = {"skip_loop_filter": "noref"}
+        codec.options |= {"skip_loop_filter": "noref"}
     codec.thread_type = "NONE" if threads == 1 else "FRAME"
     codec.thread_count = threads
     codec.flags |= Flags.copy_opaque

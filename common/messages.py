@@ -26,6 +26,8 @@ MAX_RUN = 10_000
 MAX_TABLE = 256
 #: Most streams in one News (a broker holds at most 512).
 MAX_STREAMS = 4096
+#: Largest carrier of one track's codec parameters, in bytes.
+MAX_CARRIER = 2**20
 #: Most index ranges in one acknowledgement or one stream's news.
 MAX_RANGES = 4096
 
@@ -115,7 +117,7 @@ class TrackInfo(Part, frozen=True):
     #: Container that carries the codec parameters in the Hello payload.
     carrier: Literal["nut", "matroska", "avi"]
     #: Length of this track's part of the Hello payload, in bytes; parts lie one after the other.
-    size: Count
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_CARRIER)]
     time_base: TimeBase
     sample_rate: Count = 0
     channels: Count = 0

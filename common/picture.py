@@ -45,7 +45,21 @@ def to_420(frame: av.VideoFrame, size: tuple[int, int] | None = None) -> av.Vide
     width, height = size or (frame.width, frame.height)
     if is_rgb(frame):
         return frame.reformat(width, height, "yuv420p", dst_colorspace="ITU601")
-    return frame.reformat(width, height, "yuvj420p" if is_full_range(frame) else "yuv420p")
+    return _reformat(frame, width, height, "yuvj420p" if is_full_range(frame) else "yuv420p")
+
+
+def _reformat(frame: av.VideoFrame, width: int, height: int, form: str) -> av.VideoFrame:
+    try:
+        return frame.reformat(width, height, form)
+    except av.FFmpegError:
+        # swscale converts nothing whose matrix or range it does not know (ICtCp, YCgCo, reserved numbers), though
+        # neither changes here. So it is not told of them.
+        matrix, scale = frame.colorspace, frame.color_range
+        frame.colorspace, frame.color_range = UNSPECIFIED, FULL if scale == FULL else LIMITED
+        try:
+            return frame.reformat(width, height, form)
+        finally:
+            frame.colorspace, frame.color_range = matrix, scale
 
 
 def matrix_of(frame: av.VideoFrame) -> int:

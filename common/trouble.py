@@ -191,6 +191,6 @@ def set_away(troubles: Troubles, name: str, peer: Peer, who: str, now: float) ->
     One that was never there is being started, as a rule: that is no reason for a warning, only for a word.
     """
     connected = peer.connected
-    text = f"{who} takes nothing" if connected else f"{who} at {peer.address} does not answer"
-    level = logging.WARNING if peer.was_connected else logging.INFO
+    silent, level = ("does not answer", logging.WARNING) if peer.was_connected else ("is not there yet", logging.INFO)
+    text = f"{who} takes nothing" if connected else f"{who} at {peer.address} {silent}"
     troubles.set(name, not connected or peer.full, now, text, level)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +34,62 @@ WAITS = {
     "broker_full": "waiting for the broker",
     "sink": "",
 }
+#: What several parts may name, each under its own name; and what the producer waits for then.
+ABOUT = {
+    "no_worker": "worker",
+    "no_worker_yet": "worker",
+    "broker_away": "broker",
+    "broker_silent": "broker",
+    "broker_full": "broker",
+    "sink_away": "sink",
+    "sink_silent": "sink",
+    "sink_silent_yet": "sink",
+}
+#: A part that says nothing this long, in seconds, has no troubles: it was started again.
+SILENT_S = 3.0
+#: Most troubles in one line.
+MAX_TROUBLES = 4
+#: What a terminal's line holds beside the text: description, bar, remaining time and the spaces between, in characters.
+BAR_WIDTH, BESIDE = 40, 64
+#: A trouble is cut to this width at the least, in characters, whatever the terminal's is.
+LEAST = 24
+
+
+class Ailing:
+    """The troubles of all parts, as their status lines name them. Pure: time is an argument."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, tuple[float, list[dict[str, Any]]]] = {}
+
+    def hear(self, child: str, troubles: object, now: float) -> None:
+        """``troubles`` of a status record: a list of {"name", "text", "since"}; it replaces the child's last one."""
+        self._parts[child] = (now, [one for one in troubles if _is_trouble(one)] if isinstance(troubles, list) else [])
+
+    def about(self, now: float) -> set[str]:
+        """What the troubles are about: ``worker``, ``broker``, ``sink``, or a trouble's own name."""
+        return {_about(one) for one in self._current(now)}
+
+    def words(self, now: float) -> list[str]:
+        """One trouble each, the newest first: ``no worker serves face (12 s)``; what several parts name counts once."""
+        found: dict[str, dict[str, Any]] = {}
+        for one in sorted(self._current(now), key=lambda one: -one["since"]):
+            found.setdefault(_about(one), one)
+        return [f"{_printable(one['text'])} ({one['since']:.0f} s)" for one in reversed(found.values())]
+
+    def _current(self, now: float) -> list[dict[str, Any]]:
+        return [one for at, troubles in self._parts.values() if now - at < SILENT_S for one in troubles]
+
+
+def fit(words: list[str], room: int | None) -> str:
+    """As many of ``words`` as ``room`` characters hold (None: no limit), at least the first one, cut to ``LEAST``."""
+    shown = words[:MAX_TROUBLES]
+    if room is not None and shown:
+        room = max(room, LEAST)
+        while len(shown) > 1 and len("; ".join(shown)) > room:
+            shown.pop()
+        if len(shown[0]) > room:
+            shown[0] = shown[0][: room - 1] + "…"
+    return "; ".join(shown)
 
 
 class _Console(Console):
@@ -45,16 +102,18 @@ class _Console(Console):
 class RunDisplay:
     """Shows one run on standard error. ``verbose``: also the parts' logs of level info."""
 
-    def __init__(self, verbose: bool = False) -> None:
-        self._console = _Console(stderr=True, highlight=False)
-        self._verbose = verbose
+    def __init__(
+        self, verbose: bool = False, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console or _Console(stderr=True, highlight=False)
+        self._verbose, self._clock = verbose, clock
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         if self._console.is_terminal:
             self._progress = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[text]}"),
+                BarColumn(BAR_WIDTH),
+                TextColumn("{task.fields[text]}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=self._console,
                 transient=True,
@@ -64,22 +123,26 @@ class RunDisplay:
         self._known = False  # the source is open
         self._total: int | None = None
         self._resolved = self._in_flight = 0
-        self._waits = ""
-        self._marks: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
-        self._next_line = time.monotonic() + PLAIN_S
+        self._waits_for = ""
+        self._ailing = Ailing()
+        self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._next_line = clock() + PLAIN_S
 
     def said(self, said: Said) -> None:
         """A line of a child."""
         record = said.record
         if said.kind == "log":
             self._log(said)
-        elif record["event"] == "source":
+            return
+        if "troubles" in record:
+            self._ailing.hear(said.child, record["troubles"], self._clock())
+        if record["event"] == "source":
             self._known, self._total = True, record["frames"]
             sound = f", sound {'+'.join(record['sound'])}" if record["sound"] else ", no sound"
             self.note(f"{record['stream']}: {record['width']}x{record['height']} at {record['rate']:.5g} fps{sound}")
         elif record["event"] == "progress" and said.child == "producer":
             self._in_flight = record["in_flight"]
-            self._waits = WAITS.get(record["waits_for"], record["waits_for"])
+            self._waits_for = record["waits_for"]
         elif record["event"] in ("progress", "closed") and said.child == "sink":
             self._resolved = record["resolved"] if "resolved" in record else record["frames"]
 
@@ -92,13 +155,19 @@ class RunDisplay:
 
     def tick(self) -> None:
         """Called several times a second."""
-        now = time.monotonic()
+        now = self._clock()
         if self._resolved != self._marks[-1][1]:
             self._marks.append((now, self._resolved))
         while len(self._marks) > 2 and now - self._marks[0][0] > RATE_S:
             self._marks.popleft()
         text = f"{self._resolved}{f'/{self._total}' if self._total else ''} frames, {self._rate(now):.1f} fps"
-        text += f", {self._in_flight} in flight" + (f", {self._waits}" if self._waits else "")
+        text += f", {self._in_flight} in flight"
+        if self._waits_for and ABOUT.get(self._waits_for) not in self._ailing.about(now):
+            waits = WAITS.get(self._waits_for, self._waits_for)
+            text += f", {waits}" if waits else ""
+        if words := self._ailing.words(now):
+            room = self._console.width - BESIDE - len(text) if self._progress is not None else None
+            text += f"; {fit(words, room)}"
         if self._progress is not None and self._task is not None:
             self._progress.update(
                 self._task, description="annotating" if self._resolved else "starting",
@@ -143,6 +212,23 @@ class RunDisplay:
             self.note(f"{said.child}: {record['message']}")
             if self._verbose and "trace" in record:
                 self.note(str(record["trace"]))
+
+
+def _is_trouble(one: object) -> bool:
+    return (
+        isinstance(one, dict)
+        and isinstance(one.get("name"), str)
+        and isinstance(one.get("text"), str)
+        and isinstance(one.get("since"), int | float)
+    )
+
+
+def _about(trouble: dict[str, Any]) -> str:
+    return ABOUT.get(trouble["name"], trouble["name"])
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def incomplete(result: dict[str, Any] | None) -> str:

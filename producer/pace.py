@@ -9,13 +9,14 @@ is few among the others. Less than one answer in ``PRICE`` is late where one fra
 from __future__ import annotations
 
 #: Share of the budget that an answer may be expected to take, for one more frame to look safe.
-SAFE = 0.8
+SAFE = 0.9
 #: Answers in time that make good for one late one.
 PRICE = 25
 #: The number is taken back when so many late answers have not been made good.
 PATIENCE = 2
-#: The number is halved when so many answers of one round, and this share of a round, are late.
-BURST, BURST_SHARE = 2, 0.2
+#: The number is halved when so many answers of one round are late: of rounds of up to ``FEW`` answers, of longer ones.
+BURST_OF_FEW, BURST = 2, 3
+FEW = 10
 #: After a failed trial of the same number the next one waits twice as long, up to so many times.
 MAX_CAUTION = 8
 #: If answers took at most so many times longer with one more under way, it did not have to wait for the others.
@@ -81,7 +82,7 @@ class Pace:
         if self._trial:
             self._caution = min(2 * self._caution, MAX_CAUTION) if limit == self._ceiling else 1
             fewer = limit - 1
-        elif self._late >= max(BURST, BURST_SHARE * limit):
+        elif self._late >= (BURST_OF_FEW if limit <= FEW else BURST):
             fewer = limit // 2
         elif self._debt > PATIENCE:
             fewer = min(limit - 1, limit * 4 // 5)

@@ -65,6 +65,7 @@ class Producer:
         self._workers = 0
         self._served = False  # a worker for our model has been here
         self._unknown = True  # the sink does not know us (yet)
+        self._known = self._heard  # when it last did
         self._next_hello = 0.0
         self._next_progress = 0.0
         self._ended = False
@@ -72,7 +73,8 @@ class Producer:
 
     def run(self) -> int:
         """Returns the exit code. Raises SourceError, LinkError."""
-        self._open()
+        with self._stopper.at_once():  # a server may let us wait for seconds
+            self._open()
         source = self._source
         for what in self._hello.omitted:
             log.warning("left out: %s", what, extra={"stream": self._stream.name})
@@ -108,6 +110,8 @@ class Producer:
             if not busy or now >= heard + RECEIVE_S:
                 heard = now
                 self._receive(now)
+            if not self._unknown:
+                self._known = self._heard
             if self._stopper.draining:
                 if self._feed.epoch is None:
                     return  # nothing was begun
@@ -127,7 +131,7 @@ class Producer:
 
     def _deserted(self, now: float) -> bool:
         """Whether nobody is there who could resolve what is under way."""
-        if now - self._heard > LEAVE_S:
+        if now - self._known > LEAVE_S:
             return True
         nobody = self._workers == 0 or now - self._news_at > LEAVE_S
         return nobody and self._feed.window.unanswered > 0

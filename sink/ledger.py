@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+#: Most reasons that are told apart: peers name some of them. Those beyond are counted as "other".
+MAX_REASONS = 64
+
 
 class State(StrEnum):
     """Where a frame ended."""
@@ -51,6 +54,8 @@ class Ledger:
         """The frame's final state, once; frames are settled in order."""
         assert state is not State.PENDING
         assert index in self._pending, f"frame {index} settled twice, or never announced"
+        if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
+            reason = "other"
         self._pending.remove(index)
         self._states[state] += 1
         if reason:

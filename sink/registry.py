@@ -68,7 +68,8 @@ class Registry:
         past = self.past.get(stream.name) or load(stream, self._fleet.run)
         if past is None:
             return Checkpoint(run=self._fleet.run, epoch=1)
-        if past.finished and hello.mode == "lossless":  # it is done: this is another run of it
+        # A run that has a name is not begun again: its producer, or we, ended before the last word was heard.
+        if past.finished and hello.mode == "lossless" and not self._fleet.run:  # it is done: this is another run of it
             return Checkpoint(run=self._fleet.run, epoch=past.epoch + 1)
         return Checkpoint(run=past.run, epoch=past.epoch + 1, books=past.books, marks=past.marks, error=past.error)
 

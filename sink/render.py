@@ -1,7 +1,8 @@
 """The sink's second thread: decodes the original packets again, pairs pictures with decisions, draws, encodes, writes.
 
 Only this thread touches decoders, encoders and files. It takes commands in order from a queue and tells the outcome
-of each frame back. The queue is bounded by ``full``, which makes the service stop accepting from the media link.
+of each frame back. The queue is bounded by ``full``, which makes the service stop accepting from the media link; in
+live mode a frame that has waited too long in it is not encoded (:class:`Overload`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from common.messages import Notice, Packet
 from sink.ledger import State
 from sink.outputs.partfile import DiskFull
 from sink.outputs.place import Mark
+from sink.overload import Overload
 from sink.reorder import Decision
 from sink.studio import Studio
 
@@ -25,6 +27,9 @@ MAX_QUEUED_BYTES = 256 * 2**20
 MAX_QUEUED = 65536
 #: Seconds between two looks at how far the outputs can be relied on.
 MARK_S = 0.25
+#: A live stream that is behind by so many times the bound of sink/overload.py takes nothing in: its producer then leaves
+#: packets out.
+HOPELESS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +62,26 @@ class Finished:
     full: str = ""
 
 
-Command = tuple[Packet, bytes] | Notice | Decision | None
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A decision, and when it was taken."""
+
+    decision: Decision
+    at: float
+
+
+Command = tuple[Packet, bytes] | Notice | _Due | None
 
 
 class Renderer:
     """Runs a :class:`Studio` in a thread. ``notify`` is called there when an outcome can be fetched."""
 
-    def __init__(self, studio: Studio, notify: Callable[[], None]) -> None:
-        self._studio, self._notify = studio, notify
+    def __init__(self, studio: Studio, notify: Callable[[], None], overload: Overload) -> None:
+        self._studio, self._notify, self._overload = studio, notify, overload
         self._commands: deque[Command] = deque()
         self._outcomes: deque[Outcome | Marked | Finished] = deque()  # one for each decision: bounded by the window
         self._bytes = 0
+        self._due: deque[float] = deque()  # when the decisions among the commands were taken
         self._next_mark = 0.0
         self._busy: float | None = None
         self._changed = threading.Condition()
@@ -91,8 +105,13 @@ class Renderer:
 
     @property
     def full(self) -> bool:
+        """Whether nothing more is to be taken in for now."""
         with self._changed:
-            return self._bytes + self._studio.held_bytes > MAX_QUEUED_BYTES or len(self._commands) > MAX_QUEUED
+            if self._bytes + self._studio.held_bytes > MAX_QUEUED_BYTES or len(self._commands) > MAX_QUEUED:
+                return True
+            # Live: leaving out the encoding does not help, since decoding alone takes too long.
+            bound = self._overload.bound
+            return bound is not None and bool(self._due) and time.monotonic() - self._due[0] > HOPELESS * bound
 
     def packet(self, header: Packet, payload: bytes) -> None:
         self._put((header, payload), len(payload))
@@ -101,7 +120,9 @@ class Renderer:
         self._put(notice)
 
     def decide(self, decision: Decision) -> None:
-        self._put(decision)
+        now = time.monotonic()
+        self._due.append(now)
+        self._put(_Due(decision, now))
 
     def end(self) -> None:
         """Close all outputs; a :class:`Finished` follows."""
@@ -160,10 +181,19 @@ class Renderer:
             self._studio.packet(*command)
         elif isinstance(command, Notice):
             self._studio.announce(command)
-        elif isinstance(command, Decision):
-            state, reason = self._studio.show(command)
-            self._tell(Outcome(command.index, state, reason))
+        elif isinstance(command, _Due):
+            state, reason = self._show(command.decision, command.at)
+            with self._changed:
+                self._due.popleft()
+            self._tell(Outcome(command.decision.index, state, reason))
             self._mark()
+
+    def _show(self, decision: Decision, at: float) -> tuple[State, str]:
+        # Only encoding is worth leaving out.
+        dear = self._studio.wants_media and decision.state is not State.LOST
+        if dear and self._overload.skip(at, time.monotonic()):
+            return self._studio.skip(decision, "sink_overload")
+        return self._studio.show(decision)
 
     def _mark(self) -> None:
         now = time.monotonic()

@@ -21,6 +21,9 @@ from sink.ledger import State
 
 #: How far ahead of the Notices a result is kept. Those of announced frames are always kept: the window bounds them.
 MAX_WAITING = 8192
+#: Most that the results kept here may hold, in points; each is 130 bytes, and other things are weighed in them. What is
+#: beyond is dropped, but for that of the next frame: its producer will send the frame again.
+MAX_WEIGHT = 2_000_000
 #: Frames that were decided without a result and may still get one, late: so many are remembered, the newest.
 MAX_LATE = 1024
 #: Frames of runs that are decided at a time, so that a long run holds nobody up.
@@ -78,6 +81,7 @@ class Reorder:
         self._notices: deque[tuple[Notice, float]] = deque()
         self._times: dict[int, float] = {}  # index → when it was announced; of those in _notices that wait for answers
         self._answers: dict[int, Result | GaveUp | Expired] = {}
+        self._weight = 0  # of the answers
         self._missed: dict[int, _Missed] = {}
         self._shown: _Shown | None = None
         self._ages = Ages(self._deadline)
@@ -113,16 +117,18 @@ class Reorder:
         if held is not None and (isinstance(held, Result) or not isinstance(answer, Result)):
             self.duplicates += 1
             return
-        if index >= self.announced + MAX_WAITING:
+        weight = _weight(answer)
+        if index >= self.announced + MAX_WAITING or (self._weight + weight > MAX_WEIGHT and index != self.next):
             self.dropped += 1
             return
+        self._weight += weight - (_weight(held) if held is not None else 0)
         self._answers[index] = answer  # a result beats an earlier "expired"
         self.late += isinstance(answer, Expired)
         if isinstance(answer, Result) and (announced := self._times.get(index)) is not None:
             self._ages.add(now - announced)
 
     def decide(self, now: float) -> list[Decision]:
-        """All decisions that can be taken now, in order; at most :data:`MAX_OF_RUNS` of runs, the others are due at once."""
+        """All decisions that can be taken now, in order. Of runs at most :data:`MAX_OF_RUNS`; more are due at once."""
         decided: list[Decision] = []
         of_runs = 0
         while self._notices:
@@ -185,7 +191,8 @@ class Reorder:
         index = decision.index
         assert index == self.next
         self._times.pop(index, None)
-        self._answers.pop(index, None)
+        if (answer := self._answers.pop(index, None)) is not None:
+            self._weight -= _weight(answer)
         self.next += 1
         run = self._notices[0][0]
         if self.next == run.index + run.count:
@@ -250,5 +257,13 @@ class Reorder:
         assert all(index >= self.next for index in self._answers)
         assert all(index < self.next for index in self._missed)
         assert len(self._answers) <= self.waiting + MAX_WAITING
+        weights = {index: _weight(answer) for index, answer in self._answers.items()}
+        assert self._weight == sum(weights.values()) <= MAX_WEIGHT + weights.get(self.next, 0)
         assert len(self._missed) <= MAX_LATE
         self._ages.check()
+
+
+def _weight(answer: Result | GaveUp | Expired) -> int:
+    if not isinstance(answer, Result):
+        return 1
+    return 1 + len(answer.tags) + sum(3 + len(found.points) for found in answer.detections)

@@ -91,15 +91,18 @@ class Sink:
                 message, payload = self._read_media.decode(parts[1:])
                 self._on_media(parts[0], message, bytes(payload), now)
             except PeerError as error:
+                self._metrics.count("refused", socket="media", kind=error.kind)
                 self._refused.warn(error.kind, f"refused a message of a producer: {error}", peer=parts[0].hex())
         for parts in drain(self._results, BURST) if self._poller.ready(self._results) else ():
             try:
                 answer, _ = self._read_results.decode(parts)
             except PeerError as error:
+                self._metrics.count("refused", socket="results", kind=error.kind)
                 self._bad_results.warn(error.kind, f"refused a result: {error}")
                 continue
             stream = self._streams.get(answer.stream)
             if stream is None:
+                self._metrics.count("refused", socket="results", kind="unknown_stream")
                 self._bad_results.warn(
                     "unknown_stream", f"result of a stream that is not here: {answer.stream!r}", logging.INFO
                 )
@@ -140,7 +143,9 @@ class Sink:
             past = self._registry.next(hello, now)
             if isinstance(past, str):
                 if past:  # given up: no space came free in time
-                    self._give_up_for_good(peer, name, past, now)
+                    self._give_up_for_good(peer, hello, past, now)
+                else:  # we are here, and cannot begin yet
+                    self._send(peer, m.Unknown(stream=name, epoch=self._registry.past[name].epoch), now)
                 return
             running = SinkStream(self._fleet.stream(name), hello, payload, past, self._waker.wake)
             self._streams[name] = running
@@ -167,10 +172,13 @@ class Sink:
         if len(self._superseded) > MAX_SUPERSEDED:
             del self._superseded[next(iter(self._superseded))]
 
-    def _give_up_for_good(self, peer: bytes, name: str, error: str, now: float) -> None:
+    def _give_up_for_good(self, peer: bytes, hello: m.Hello, error: str, now: float) -> None:
         """The stream ends here, for a disk that has stayed full."""
+        name = hello.stream
         past: Checkpoint = self._registry.past[name]
-        states = past.books.states
+        states, epoch, frames = past.books.states, past.epoch, past.books.frames
+        # One that has been started again meanwhile knows no epoch, and would not listen.
+        self._send(peer, m.Welcome(stream=name, session=hello.session, epoch=epoch, resume=frames, media=False), now)
         self._send(peer, m.Closed(stream=name, epoch=past.epoch, states=states, error=error), now)
         report = {"stream": name, "frames": past.books.frames, "states": states, "reasons": past.books.reasons}
         self._status.say("closed", **report, repairs={}, parts=past.parts, error=error)

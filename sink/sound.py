@@ -17,7 +17,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from msgspec.structs import replace
 
-from common.messages import Packet, TrackInfo
+from common.messages import Packet
 
 #: Decoder names whose packets a container takes as they are.
 COPIED: dict[str, frozenset[str]] = {
@@ -51,13 +51,13 @@ log = logging.getLogger(__name__)
 class Sound:
     """One sound track in the forms that the outputs need. Packets go in once and come out in each form."""
 
-    def __init__(self, track: AudioStream, info: TrackInfo, kinds: set[str]) -> None:
+    def __init__(self, track: AudioStream, kinds: set[str]) -> None:
         self._track = track
-        self.name = info.codec
-        self._encoder = _Aac(track) if any(info.codec not in COPIED[kind] for kind in kinds) else None
-        if self._encoder is not None:
-            kept = sorted(kind for kind in kinds if info.codec not in COPIED[kind])
-            log.info("sound %s is re-encoded to AAC for %s", info.codec, ", ".join(kept))
+        self.name = track.codec_context.name  # what it is, whatever it was announced as
+        kept = sorted(kind for kind in kinds if self.name not in COPIED[kind])
+        self._encoder = _Aac(track) if kept else None
+        if kept:
+            log.info("sound %s is re-encoded to AAC for %s", self.name, ", ".join(kept))
 
     def copied(self, kind: str) -> bool:
         """Whether an output of this kind takes the source's packets."""

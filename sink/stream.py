@@ -20,9 +20,14 @@ from common.media import unpack
 from sink.checkpoint import Checkpoint, LedgerFile
 from sink.inlet import Arrival, Inlet
 from sink.ledger import Books, Ledger, State
+from sink.overload import Overload
 from sink.render import Finished, Marked, Outcome, Renderer
 from sink.reorder import Decision, Reorder
 from sink.studio import Studio
+from sink.times import OutputTimes
+
+#: Frames that may be announced and not decided, whatever the window: a live producer's exceeds it now and then.
+MAX_ANNOUNCED = 65536
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +48,7 @@ class SinkStream:
         self.checkpoint = checkpoint
         self._inlet = Inlet()
         base = Fraction(*hello.video.time_base)
+        self._times = OutputTimes(base)
         self._reorder = Reorder(hello.mode, hello.latency, config.carry, base, self.resume)
         self.ledger = Ledger(checkpoint.books)
         studio = Studio(config, hello, self.epoch, unpack(hello.tracks, payload), checkpoint.marks)
@@ -51,9 +57,11 @@ class SinkStream:
         self._resolved = self._durable = self.resume - 1
         self._file = LedgerFile(config)
         self._save()
-        self._renderer = Renderer(studio, notify)
+        overload = Overload(hello.latency if hello.mode == "live" else None)
+        self._renderer = Renderer(studio, notify, overload)
         self._ended = self._retired = False
         self._progressed = False
+        self._most = max(MAX_ANNOUNCED, 4 * config.window)
         self._held_up = False  # messages were not accepted, and are to be asked for when there is room again
         self.counts: Counter[str] = Counter()
         self._failures = Seldom(log)
@@ -68,16 +76,24 @@ class SinkStream:
         return self._resolved
 
     def on_link(self, message: m.Packet | m.Notice | m.End, payload: bytes, now: float) -> None:
-        """A numbered message of the producer."""
+        """A numbered message of the producer. Raises PeerError where it makes no sense; that ends the stream."""
         if self._ended:  # given up: what comes now could no longer be shown or counted
             self.counts["after_end"] += 1
             return
-        if self._renderer.full:  # not accepted: it will be sent again when we have caught up
+        if self._renderer.full or self._reorder.waiting > self._most:  # not accepted: to be sent again when we can
             self._held_up = True
             self.counts["held_up"] += 1
             return
         if self._inlet.arrived(message.link) is not Arrival.NEW:
             return
+        try:
+            self._take(message, payload, now)
+        except PeerError:
+            self.give_up("refused")  # it cannot come again, and what follows builds on it
+            raise
+
+    def _take(self, message: m.Packet | m.Notice | m.End, payload: bytes, now: float) -> None:
+        """The next message in order. Raises PeerError where it makes no sense."""
         if isinstance(message, m.Packet):
             if message.track >= len(self.hello.tracks):
                 raise PeerError("track", f"packet of track {message.track}, Hello named {len(self.hello.tracks)}")
@@ -87,6 +103,7 @@ class SinkStream:
                 raise PeerError("index", f"notice of frame {message.index}, expected {self._reorder.announced}")
             if message.count > 1 and message.fate != "gap":
                 raise PeerError("count", f"a notice of {message.count} frames that are {message.fate}")
+            self._times.take(message)
             self.ledger.announce(message.index, message.count)
             self._reorder.notice(message, now)
             self._renderer.announce(message)
@@ -142,7 +159,7 @@ class SinkStream:
 
     def ack(self, now: float) -> m.Ack | None:
         """The acknowledgement to send now, if one is due."""
-        if self._held_up and not self._renderer.full:
+        if self._held_up and not self._renderer.full and self._reorder.waiting <= self._most:
             self._inlet.gap, self._held_up = True, False
         if not self._inlet.ack_due(now, self._progressed):
             return None
@@ -240,6 +257,7 @@ class SinkStream:
 
     def check(self) -> None:
         self._inlet.check()
+        self._times.check()
         self._reorder.check()
         self.ledger.check()
         assert State.PENDING not in self.ledger.states or not self._ended or self.closed is None

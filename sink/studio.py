@@ -17,7 +17,8 @@ from av.video.stream import VideoStream
 
 from common import media
 from common.config import Stream
-from common.errors import OutputError
+from common.errors import OutputError, PeerError
+from common.log import Seldom
 from common.messages import Hello, Notice, Packet
 from sink.compose import Composer, even_size, is_full, matrix_tag
 from sink.encode import Encoder, shape_of
@@ -36,7 +37,7 @@ class Studio:
     """One stream and epoch. ``tracks`` are those of ``hello``, opened.
 
     ``marks``: where outputs stand that an earlier epoch has begun. Then :meth:`open` must be called before anything
-    else; it reads their last parts through.
+    else; it reads their last parts through. Raises PeerError where a sound track cannot be opened.
     """
 
     def __init__(
@@ -50,11 +51,10 @@ class Studio:
         self._config, self._hello = config, hello
         self._base = Fraction(*hello.video.time_base)
         kinds = {output.kind for output in config.outputs if output.kind != "jsonl"}
-        sounds = [
-            Sound(track, info, set(kinds))
-            for track, info in zip(tracks, hello.tracks, strict=True)
-            if kinds and isinstance(track, AudioStream)
-        ]
+        try:
+            sounds = [Sound(track, set(kinds)) for track in tracks if kinds and isinstance(track, AudioStream)]
+        except (av.FFmpegError, ValueError) as error:
+            raise PeerError("tracks", f"a sound track cannot be opened: {error}"[:300]) from None
         self._marks = marks
         self._make_rack = partial(Rack, config, epoch, self._base, sounds)
         self._rack = self._make_rack({})
@@ -70,6 +70,7 @@ class Studio:
         self._template: VideoStream | None = None
         self._shown: deque[tuple[int, Fraction]] = deque()  # (index, seconds) of pictures that are not yet durable
         self._durations: deque[int] = deque()  # of the pictures inside the encoder
+        self._seldom = Seldom(log)
         self.durable = -1
 
     def open(self) -> None:
@@ -113,8 +114,8 @@ class Studio:
             picture = self._find(decision.notice)
             if picture is None:
                 state, reason = State.FAILED, "no_picture"
-            else:
-                self._write(picture, decision)
+            elif not self._write(picture, decision):
+                state, reason = State.FAILED, "bad_picture"
         return self._told(decision, state, reason)
 
     def skip(self, decision: Decision, reason: str) -> tuple[State, str]:
@@ -171,14 +172,15 @@ class Studio:
             except av.FFmpegError:  # the producer's decoder said the same and announced nothing
                 continue
 
-    def _write(self, picture: av.VideoFrame, decision: Decision) -> None:
+    def _write(self, picture: av.VideoFrame, decision: Decision) -> bool:
+        """False: the picture is of a kind that cannot be shown."""
         notice = decision.notice
         time = notice.out * self._base
         self._shown.append((decision.index, time))
         wanted, begins = self._rack.wants(time)
         if not wanted:  # all files have it from an earlier epoch
             self._update_durable()
-            return
+            return True
         try:
             if self._encoder is None or self._composer is None:
                 self._open_encoder(picture, notice.turn)
@@ -190,9 +192,13 @@ class Studio:
             self._composer.restore()  # the encoder has its own copy by now
         except OutputError as error:
             self._rack.fail(error)
-            return
+            return True
+        except (av.FFmpegError, ValueError, MemoryError) as error:  # of the conversions: bytes can make any picture
+            self._seldom.warn("bad_picture", f"a picture cannot be shown: {error}", stream=self._config.name)
+            return False
         for packet in packets:
             self._mux(packet)
+        return True
 
     def _open_encoder(self, picture: av.VideoFrame, turn: int) -> None:
         size, full = even_size(picture, turn), is_full(picture)
@@ -221,7 +227,7 @@ class Studio:
 def _restore_colours(track: VideoStream, hello: Hello) -> None:
     """What the container said of colours does not cross in the carrier; the decoder hands it on to its frames."""
     context, info = track.codec_context, hello.video
-    if info.color_range:
+    if info.color_range in (1, 2):
         context.color_range = info.color_range
     if info.matrix != 2:
         context.colorspace = info.matrix

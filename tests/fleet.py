@@ -1,7 +1,7 @@
 """A live stream and its fleet as a discrete-event simulation: the real window, pace and order, workers as numbers.
 
-What lies between the ends is a model of broker and workers: a queue with deadlines, leases to the least busy worker with
-room, batches. Everything takes its time from a list of events, so that a minute passes in a moment.
+What lies between the ends is a model of broker and workers: a queue with deadlines, leases to the least busy worker,
+batches. Everything takes its time from a list of events, so that a minute passes in a moment.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Fleet:
         self, pace: Pace, service: Callable[[int], float], workers: int, *, fps: float = 25, budget: float = 0.5,
         batch: int = 16, news: bool = True,
     ) -> None:  # fmt: skip
-        self._service, self._fps, self._budget, self._batch, self._tell_workers = service, fps, budget, batch, news
+        self._service, self._fps, self.budget, self._batch, self._tell_workers = service, fps, budget, batch, news
         self.window = Window(10**6, 2**40, pace)
         self.reorder = Reorder("live", budget, 1.0, Fraction(1, 25 * TICK))
         self.now = 0.0
@@ -92,7 +92,7 @@ class Fleet:
         for server in self._servers[-count:]:
             server.gone = True
             back = [*server.batch, *server.waiting]
-            self._queue.extendleft((index, self._sent[index] + self._budget) for index in reversed(back))
+            self._queue.extendleft((index, self._sent[index] + self.budget) for index in reversed(back))
         del self._servers[-count:]
         self._dispatch()
 
@@ -118,8 +118,8 @@ class Fleet:
 
     def _arrive(self, index: int) -> None:
         self._sent[index] = self.now
-        self._queue.append((index, self.now + self._budget))
-        self._at(self.now + self._budget, self._expire)
+        self._queue.append((index, self.now + self.budget))
+        self._at(self.now + self.budget, self._expire)
         self._dispatch()
 
     def _expire(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,18 +49,20 @@ def headrace(
 
 
 def start(
-    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None, err: Path | None = None
 ) -> subprocess.Popen[str]:
-    """Start the command in a process group of its own; ``env`` is added to the environment."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "deploy.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), **(env or {})},
-    )
+    """Start the command in a process group of its own; ``env`` is added to the environment, ``err``: a file for
+    standard error, else both are pipes."""
+    with err.open("wb") if err is not None else contextlib.nullcontext(subprocess.PIPE) as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deploy.cli", *map(str, arguments)],
+            stdout=subprocess.PIPE if err is None else subprocess.DEVNULL,
+            stderr=stderr,
+            text=True,
+            cwd=cwd,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent), **(env or {})},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +75,9 @@ class Place:
     def run(self, *arguments: str | Path, timeout: float = RUN_S) -> Ran:
         return headrace(*arguments, cwd=self.folder, timeout=timeout, env=self.env)
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        return start(*arguments, cwd=self.folder, env=self.env)
+    def start(self, *arguments: str | Path, err: Path | None = None) -> subprocess.Popen[str]:
+        """``err``: where standard error goes, to be read while the run goes on; standard output is dropped then."""
+        return start(*arguments, cwd=self.folder, env=self.env, err=err)
 
     @property
     def env(self) -> dict[str, str]:
@@ -166,6 +171,13 @@ def ledger(output: Path) -> dict[str, Any]:
     (stream,) = json.loads(output.with_suffix(".ledger.json").read_text())["streams"]
     assert sum(stream["states"].values()) == stream["frames"], stream
     return stream
+
+
+def part_files(found: Mapping[str, Any], folder: Path, output: str) -> list[Path]:
+    """The files of ``output`` in the order of the ledger's entry ``found`` (relative to ``folder``)."""
+    name = Path(output)
+    alike = re.compile(rf"{re.escape(name.stem)}(\.part\d+)?{re.escape(name.suffix)}")
+    return [folder / part for part in found["parts"] if alike.fullmatch(Path(part).name)]
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:

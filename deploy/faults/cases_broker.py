@@ -60,7 +60,7 @@ def broker_stopped(bench: Bench) -> Row:
 
 
 def garbage(bench: Bench) -> Row:
-    with bench.trial(Clip(frames=400, rate=50), model="echo:20", mode="lossless") as trial:
+    with bench.trial(Clip(frames=int(bench.pick(400, 250)), rate=50), model="echo:20", mode="lossless") as trial:
         trial.begin()
         since = time.monotonic()
         throw(trial.fleet.config, trial.fleet.stream.name, trial.fleet.listen)

@@ -15,7 +15,9 @@ STILL_S = 3.0
 
 
 def sink_killed(bench: Bench) -> Row:
-    with bench.trial(Clip(frames=900, rate=50), workers=2, model="echo:20", mode="lossless") as trial:
+    with bench.trial(
+        Clip(frames=int(bench.pick(900, 500)), rate=50), workers=2, model="echo:20", mode="lossless"
+    ) as trial:
         trial.begin()
         trial.wait(bench.pick(3, 1.5))
         trial.fleet.kill("sink")
@@ -46,8 +48,26 @@ def sink_killed_often(bench: Bench) -> Row:
     return trial.row(bench.case)
 
 
+def sink_killed_live(bench: Bench) -> Row:
+    clip = Clip(frames=int(bench.pick(20, 10) * 25))
+    with bench.trial(clip, workers=2, model="echo:10", mode="live") as trial:
+        trial.begin()
+        trial.wait(2)
+        trial.fleet.kill("sink")
+        back = time.monotonic()
+        trial.fleet.start("sink")
+        require_goes_on(trial, back, 10)
+        trial.finish()
+        require_accounted_live(trial)
+        again = sum(line.state == "annotated" for line in trial.lines if line.at > back)
+        trial.require(judge.at_least("annotated after its return", again, 25, "frames"))
+    return trial.row(bench.case)
+
+
 def producer_killed(bench: Bench) -> Row:
-    with bench.trial(Clip(frames=900, rate=50), workers=2, model="echo:20", mode="lossless") as trial:
+    with bench.trial(
+        Clip(frames=int(bench.pick(900, 500)), rate=50), workers=2, model="echo:20", mode="lossless"
+    ) as trial:
         trial.begin()
         trial.wait(bench.pick(3, 1.5))
         trial.fleet.kill("producer")
@@ -146,6 +166,10 @@ CASES = (
     Case(
         "sink-killed-often", "lossless: the sink killed 4 times at random moments; B-frames and open GOPs",
         "0 lost, doubled, out of order over the parts", sink_killed_often,
+    ),
+    Case(
+        "sink-killed-live", "live: the sink killed once, started again at once",
+        "goes on within 10 s, all frames accounted for, no picture doubled or out of order", sink_killed_live,
     ),
     Case(
         "sink-stopped", "lossless: the sink stands still (SIGSTOP) for 3 s",

@@ -35,7 +35,7 @@ def faults(
     short: Annotated[bool, typer.Option("--short", help="chosen cases, each some seconds long")] = False,
     seed: Annotated[int | None, typer.Option(help="of all that is random; default: a new one, printed")] = None,
     minutes: Annotated[
-        float | None, typer.Option(min=0.1, max=1440, help="soak: random faults on one lossless run for so long")
+        float | None, typer.Option(min=0.1, max=600, help="soak: random faults on one lossless run for so long")
     ] = None,
     folder: Annotated[
         Path, typer.Option("-o", "--output", help="folder for faults.json and for what failed cases leave")
@@ -45,9 +45,10 @@ def faults(
 ) -> None:
     """Do the table of faults to a real fleet on this machine, and judge what comes out."""
     from deploy.faults import kit, report
+    from deploy.faults.soak import soak
 
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
-    cases = kit.choose(only or [], short) if minutes is None else [kit.soak(minutes)]
+    cases = kit.choose(only or [], short) if minutes is None else [soak(minutes)]
     if listed:
         report.list_cases(cases, console)
         return

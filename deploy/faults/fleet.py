@@ -6,6 +6,7 @@ Names are ``broker``, ``sink``, ``worker-1`` … and ``producer``. What is start
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import tempfile
@@ -27,6 +28,8 @@ from deploy.spec import RunOptions, build
 STOP_S = 8.0
 #: Most records that are remembered; the log file has them all.
 REMEMBERED = 50_000
+#: Longest path of the folder that ours is made in, in bytes.
+MAX_BASE = 80
 #: An automatic restart waits this long, in seconds, so that a part that cannot start does not burn a core.
 AGAIN_S = 0.1
 
@@ -51,8 +54,7 @@ class Fleet:
     def __init__(
         self, options: RunOptions, log: Path, tweak: Callable[[config.Fleet], config.Fleet] = lambda fleet: fleet
     ) -> None:
-        # Short and private: a Unix socket's path may have 107 bytes.
-        self.folder = Path(tempfile.mkdtemp(prefix="headrace-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="headrace-", dir=_base()))
         (self.folder / FOLDER_MARK).touch()
         try:
             self.config = tweak(build(options, self.folder))
@@ -244,6 +246,12 @@ class Fleet:
         path = self.folder / f"{name}.json"
         path.write_bytes(config.dump(fleet))
         return str(path)
+
+
+def _base() -> str:
+    """Where our folder is made: a Unix socket's path may have 107 bytes."""
+    base = tempfile.gettempdir()
+    return base if len(os.fsencode(base)) <= MAX_BASE else "/tmp"
 
 
 def on_stream(**fields: Any) -> Callable[[config.Fleet], config.Fleet]:

@@ -111,6 +111,16 @@ def at_least(what: str, value: float | None, limit: float, unit: str) -> Check:
     return Check(f"{what} ≥ {limit:g} {unit}", ok, "" if ok else "none" if value is None else f"{value:.4g} {unit}")
 
 
+def rate(arrivals: Sequence[float]) -> float | None:
+    """Events a second: the slope of their count over time (least squares), which waits at either end hardly touch.
+    None for fewer than three."""
+    if len(arrivals) < 3 or arrivals[0] == arrivals[-1]:
+        return None
+    middle, centre = sum(arrivals) / len(arrivals), (len(arrivals) - 1) / 2
+    both = sum((at - middle) * (count - centre) for count, at in enumerate(arrivals))
+    return both / sum((at - middle) ** 2 for at in arrivals)
+
+
 def median(values: Sequence[float]) -> float:
     """The middle one; 0 for none."""
     ordered = sorted(values)

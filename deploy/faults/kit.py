@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from common.errors import HeadraceError, UsageError
-from deploy.faults import cases_broker, cases_ends, cases_outputs, cases_streams, cases_workers
+from deploy.faults import cases_broker, cases_ends, cases_links, cases_outputs, cases_streams, cases_workers
 from deploy.faults.bench import Bench, Case
 from deploy.faults.trial import Row, Skipped, Stuck
 
@@ -24,6 +24,7 @@ CASES: tuple[Case, ...] = (
     *cases_ends.CASES,
     *cases_outputs.CASES,
     *cases_streams.CASES,
+    *cases_links.CASES,
 )
 
 
@@ -36,11 +37,6 @@ def choose(only: Sequence[str], short: bool) -> list[Case]:
     if only:
         return [case for case in CASES if case.name in only]
     return [case for case in CASES if case.short or not short]
-
-
-def soak(minutes: float) -> Case:
-    """Random faults for so long."""
-    raise NotImplementedError
 
 
 def run(cases: Sequence[Case], out: Path, short: bool, seed: int, say: Callable[[str], None]) -> list[Row]:

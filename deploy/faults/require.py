@@ -7,6 +7,8 @@ from deploy.faults.trial import Trial
 
 #: What overload, absence and hostile bytes must be named within, in seconds.
 NAMED_S = 2.0
+#: A live run's rate is measured from so long after its first line, in seconds: with no worker yet, lines come early.
+SETTLED_S = 2.0
 
 
 def require_accounted_live(trial: Trial) -> None:
@@ -25,8 +27,8 @@ def require_full_rate(trial: Trial, share: float = 0.99) -> None:
     require_accounted_live(trial)
     out = len(trial.shown) / trial.clip.frames * 100
     trial.require(judge.at_least("pictures out of those that went in", out, share * 100, "%"))
-    arrivals = [line.at for line in trial.lines]
-    rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]) if len(arrivals) > 1 else None
+    settled = trial.lines[0].at + SETTLED_S if trial.lines else 0.0
+    rate = judge.rate([line.at for line in trial.lines if line.at >= settled])
     trial.figures["frames a second"] = round(rate or 0.0, 2)
     trial.require(judge.at_least("frames a second", rate, share * trial.clip.rate, ""))
 

@@ -121,6 +121,11 @@ class Trial:
         """The lines of output so far, as they arrived."""
         return self.watch.lines.seen
 
+    @staticmethod
+    def now() -> float:
+        """The clock that everything here is measured with, in seconds."""
+        return time.monotonic()
+
     @property
     def over(self) -> bool:
         """The producer has come to its end."""

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from common.errors import OutputError
 from common.log import Seldom
+from sink.outputs.editlist import lengthen
 from sink.outputs.partfile import PartFile, write_error
 from sink.outputs.place import WHOLE, Mark, Part, Position, part_path
 from sink.sound import Sound
@@ -38,8 +39,7 @@ SILENCE_S = 5
 UNWRITTEN = 2
 #: Muxer options. MP4: written in fragments, turned into an ordinary file when it is closed; the edit list keeps a
 #: start that is not zero; FFmpeg's default movie time scale of 1 ms would round that. With delay_moov (added where the
-#: sound allows it) the first fragment is one like the others; without, FFmpeg shows one picture of it in a file that
-#: was never closed, since the edit list there has no length yet.
+#: sound allows it) the first fragment is one like the others; without, its edit lists have to be given a length.
 OPTIONS = {
     "mp4": {
         "movflags": "hybrid_fragmented",
@@ -195,7 +195,8 @@ class ContainerOutput:
         if self.kind == "mp4" and not any(map(_is_adts, sounds)):
             options["movflags"] += "+delay_moov"
         try:
-            self._file = PartFile(self.path)
+            mend = lengthen if self.kind == "mp4" and "delay_moov" not in options["movflags"] else None
+            self._file = PartFile(self.path, mend)
             container = av.open(self._file, "w", format=FORMATS[self.kind], options=options)
         except (av.FFmpegError, OSError) as error:
             raise self._error(error) from None

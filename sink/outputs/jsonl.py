@@ -50,6 +50,7 @@ class JsonLinesOutput:
         if decision.tags:
             line["tags"] = [{"label": tag.label, "score": round(tag.score, SCORE_DIGITS)} for tag in decision.tags]
         data = memoryview(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        before = self._size
         try:
             if self._file is None:
                 self._file = FileIO(self.path, "a" if self._append else "w")
@@ -58,6 +59,9 @@ class JsonLinesOutput:
                 self._size += written
                 data = data[written:]
         except OSError as error:
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # no half line stays; a pipe cannot take it back
+                    self._file.truncate(before)
             raise write_error(self.path, error) from None
         self._ends.append((decision.index, self._size))
 

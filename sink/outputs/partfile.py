@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import OutputError
@@ -23,10 +24,14 @@ def write_error(path: Path, error: Exception) -> OutputError:
 
 
 class PartFile:
-    """What PyAV takes for a file. A pipe has no ``seek``, as PyAV finds out by looking for it."""
+    """What PyAV takes for a file. A pipe has no ``seek``, as PyAV finds out by looking for it.
 
-    def __init__(self, path: Path) -> None:
+    ``mend``: each piece is written as it returns it, until it has returned something other than None.
+    """
+
+    def __init__(self, path: Path, mend: Callable[[bytes], bytes | None] | None = None) -> None:
         self.path = path
+        self._mend = mend
         self._file = path.open("wb", buffering=0)
         self.regular = path.is_file()
         self._frozen = False
@@ -37,7 +42,10 @@ class PartFile:
             self.tell = self._file.tell
 
     def write(self, data: bytes) -> int:
-        view = memoryview(data)
+        mended = self._mend(data) if self._mend is not None else None
+        if mended is not None:
+            self._mend = None
+        view = memoryview(data if mended is None else mended)
         while view and not self._frozen:
             try:
                 view = view[self._file.write(view) :]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.log import JsonLines
-from common.trouble import MAX_LINES, MAX_NAMES, MAX_TEXT, MINUTE_S, Said, Troubles, log_troubles
+from common.transport import Endpoint, Hub
+from common.trouble import MAX_LINES, MAX_NAMES, MAX_TEXT, MINUTE_S, Said, Troubles, log_troubles, set_away
+from tests.support import wait_for
 
 
 def test_what_lasts_is_named_once_and_ends_once() -> None:
@@ -157,6 +160,32 @@ def test_a_trouble_that_is_to_be_expected_is_said_softly() -> None:
     troubles = Troubles()
     troubles.set("no_worker", True, 0.0, "no worker yet", level=logging.INFO)
     assert [one.level for one in troubles.said(2.0)] == [logging.INFO]
+
+
+def test_a_peer_is_not_there_yet_or_takes_nothing_or_is_gone(tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/peer"
+    troubles, now = Troubles(), 0.0
+
+    def said_of(peer: Endpoint) -> list[tuple[int, str]]:
+        nonlocal now
+        now += 10
+        set_away(troubles, "peer_away", peer, "the peer", now)
+        now += 1
+        return [(one.level, one.line) for one in troubles.said(now) if not one.over]
+
+    with Hub() as hub:
+        push = hub.connect("push", address, hwm=4, watch=True)
+        assert said_of(push) == [(logging.INFO, f"the peer at {address} is not there yet")]
+        pull = hub.bind("pull", address, hwm=4)
+        wait_for(lambda: push.connected, 10, "the connection")
+        assert said_of(push) == []
+        wait_for(lambda: not push.send(bytes(100_000)), 10, "a peer that takes nothing")
+        assert said_of(push) == [(logging.WARNING, "the peer takes nothing")]
+        wait_for(lambda: pull.receive() is None and not push.full, 10, "room")
+        assert said_of(push) == []
+        pull.close()
+        wait_for(lambda: not push.connected, 10, "the end of the connection")
+        assert said_of(push) == [(logging.WARNING, f"the peer at {address} does not answer")]
 
 
 def test_the_log_has_the_name_as_its_kind(caplog: pytest.LogCaptureFixture) -> None:

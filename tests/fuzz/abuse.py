@@ -6,7 +6,6 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from common import messages as m
@@ -81,14 +80,14 @@ class Spoiler:
 
     def _packet(self, head: Message) -> Message:
         chance = self._chance
-        if not isinstance(head, m.Packet) or chance.random() < 0.6:
+        if not isinstance(head, m.Packet) or chance.random() < 0.7:
             return head
         fields: dict[str, Any] = {
             "pts": chance.choice((None, *TICKS)),
             "dts": chance.choice((None, *TICKS)),
             "duration": chance.choice(TICKS),
             "time_base": chance.choice(BASES),
-            "track": chance.choice((0, 1, 2, 31, 2**62)),
+            "track": chance.choice((0, 1, 1, 1, 2, 31, 2**62)),
             "key": chance.random() < 0.5,
             "discard": chance.random() < 0.5,
         }
@@ -110,6 +109,9 @@ class Spoiler:
                     "index": chance.choice((0, 1, head.index + 1, 2**62)),
                     "count": chance.choice((1, 2, m.MAX_RUN)),
                 }
+                if chance.random() < 0.9:  # what breaks the order is refused at once, and hides the rest
+                    del fields["index"]
+                    del fields["count"]
                 keys = chance.sample(sorted(fields), chance.randint(1, 3))
                 head = replace(head, **{key: fields[key] for key in keys})
             spoilt.append((head, body))
@@ -238,6 +240,11 @@ class Spoiler:
         ]
 
 
-def with_epoch(message: Any, epoch: int) -> Any:
-    """The message of the session that the sink calls ``epoch``."""
-    return msgspec.structs.replace(message, epoch=epoch)
+def placed(message: Any, epoch: int, resume: int) -> Any:
+    """The message of the session that the sink calls ``epoch`` and wants from frame ``resume`` on."""
+    fields: dict[str, Any] = {"epoch": epoch}
+    if isinstance(message, m.End):
+        fields["last"] = min(2**62, message.last + resume)
+    elif not isinstance(message, m.Packet):
+        fields["index"] = min(2**62, message.index + resume)
+    return replace(message, **fields)

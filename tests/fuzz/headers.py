@@ -15,7 +15,30 @@ from tests.fuzz.mutate import CLAIMS, mutate, nested, noise, wrong_fields
 #: Names under which :class:`common.wire.Reader` refuses.
 REFUSALS = {"parts", "oversize", "version", "header"}
 #: One header in so many is very large or very deep: they cost a millisecond each.
-LARGE_EVERY = 200
+LARGE_EVERY = 500
+
+
+def reader_of(one: m.Head) -> str:
+    """The name of the reader that takes this message."""
+    return next(name for name, kinds in KINDS.items() if isinstance(one, kinds))
+
+
+def verdict(reader: Reader[Any], parts: list[bytes]) -> str:
+    """The kind under which the message is refused, or ``taken``."""
+    refused = ""
+    try:
+        message, _ = reader.decode(parts)
+    except PeerError as error:
+        refused, kind = str(error), error.kind
+    if refused:
+        assert kind in REFUSALS, refused
+        assert len(refused) < 300, "what is logged is short"
+        return kind
+    # What was let through is what it says, and is within the limits: it can be said and read again.
+    assert isinstance(message, m.Head)
+    assert message.v // 100 == m.VERSION // 100
+    assert reader.decode([encode(message)])[0] == message
+    return "taken"
 
 
 class Headers:
@@ -23,41 +46,28 @@ class Headers:
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
-        self._honest = [(encode(one), self._readers(one)) for one in HONEST]
+        self._honest = [(encode(one), reader_of(one)) for one in HONEST]
+        self._made = 0
         self.counts: Counter[str] = Counter()
 
-    @staticmethod
-    def _readers(one: m.Head) -> Reader[Any]:
-        return READERS[next(name for name, kinds in KINDS.items() if isinstance(one, kinds))]
+    def make(self) -> tuple[str, list[bytes]]:
+        """A hostile message, and the name of the reader that it is meant for."""
+        chance = self._chance
+        honest, name = chance.choice(self._honest)
+        if chance.random() < 0.1:
+            name = chance.choice(list(READERS))
+        self._made += 1
+        head = self._large() if self._made % LARGE_EVERY == 0 else self._small(honest)
+        parts = [head] if chance.random() < 0.5 else [head, b"payload"]
+        if chance.random() < 0.01:
+            parts *= chance.randrange(1, 4)
+        return name, parts
 
     def throw(self, count: int) -> None:
         """Decode ``count`` hostile messages."""
-        chance = self._chance
-        for number in range(count):
-            honest, reader = chance.choice(self._honest)
-            if chance.random() < 0.1:
-                reader = chance.choice(list(READERS.values()))
-            head = self._large() if number % LARGE_EVERY == 0 else self._small(honest)
-            parts = [head] if chance.random() < 0.5 else [head, b"payload"]
-            if chance.random() < 0.01:
-                parts *= chance.randrange(4)
-            self.counts[self._decode(reader, parts)] += 1
-
-    def _decode(self, reader: Reader[Any], parts: list[bytes]) -> str:
-        refused = ""
-        try:
-            message, _ = reader.decode(parts)
-        except PeerError as error:
-            refused, kind = str(error), error.kind
-        if refused:
-            assert kind in REFUSALS, refused
-            assert len(refused) < 300, "what is logged is short"
-            return kind
-        # What was let through is what it says, and is within the limits: it can be said and read again.
-        assert isinstance(message, m.Head)
-        assert message.v // 100 == m.VERSION // 100
-        assert reader.decode([encode(message)])[0] == message
-        return "taken"
+        for _ in range(count):
+            name, parts = self.make()
+            self.counts[verdict(READERS[name], parts)] += 1
 
     def _small(self, honest: bytes) -> bytes:
         chance = self._chance

@@ -19,7 +19,7 @@ from common import config
 from common import messages as m
 from common.transport import Endpoint, Hub
 from common.wire import Reader, encode
-from tests.fuzz.abuse import Session, Spoiler, with_epoch
+from tests.fuzz.abuse import Session, Spoiler, placed
 from tests.fuzz.mutate import mutate, noise
 from tests.fuzz.speech import Speech
 
@@ -28,7 +28,9 @@ BAD, GOOD = "bad", "good"
 #: How long the sink may be silent, in seconds, on a busy machine.
 PATIENCE_S = 60.0
 #: How long a session says Hello, in seconds: refusals are not answered.
-GREET_S = 1.0
+GREET_S = 0.6
+#: How long its end is waited for, in seconds: some sessions have none.
+END_S = 0.5
 READER: Reader[m.ToProducer] = Reader(m.ToProducer)
 
 
@@ -138,7 +140,7 @@ class Media:
         self.counts["welcome"] += 1
         answers = list(session.answers)
         for head, body in session.messages:
-            data = encode(with_epoch(head, answer.epoch))
+            data = encode(placed(head, answer.epoch, answer.resume))
             sink.send(sink.producer, data, body)
             if chance.random() < 0.02:
                 self._old.append(data)
@@ -147,9 +149,13 @@ class Media:
                 sink.send(sink.producer, mutate(data, chance, noise(chance, 20)), body)
             if answers and chance.random() < 0.5:
                 epoch = chance.choice((answer.epoch, answer.epoch, answer.epoch, max(0, answer.epoch - 1), 2**62))
-                sink.send(sink.worker, encode(with_epoch(answers.pop(), epoch)))
+                sink.send(sink.worker, encode(placed(answers.pop(), epoch, answer.resume)))
         for one in answers:
-            sink.send(sink.worker, encode(with_epoch(one, answer.epoch)))
+            sink.send(sink.worker, encode(placed(one, answer.epoch, answer.resume)))
+        if chance.random() < 0.7:  # so that a session comes to its end whatever went wrong with its answers
+            for index in range(len(session.messages)):
+                plain = m.Result(stream=BAD, epoch=answer.epoch, index=index + answer.resume, worker="w")
+                sink.send(sink.worker, encode(plain))
         del self._old[:-50]
         if chance.random() < 0.5:  # else the next Hello breaks into it
             self._wait(answer.epoch)
@@ -173,7 +179,7 @@ class Media:
 
     def _wait(self, epoch: int) -> None:
         """For the end, unless nothing happens any more."""
-        sink, end = self._sink, time.monotonic() + 2
+        sink, end = self._sink, time.monotonic() + END_S
         while time.monotonic() < end:
             if (parts := sink.producer.receive()) is None:
                 sink.alive()
@@ -184,6 +190,52 @@ class Media:
                 self.counts["closed"] += 1
                 return
         self.counts["left open"] += 1
+
+
+class Flood:
+    """One session that never ends, of messages that each may be sent."""
+
+    def __init__(self, sink: Sink, speech: Speech) -> None:
+        self._sink = sink
+        sink.send(sink.producer, encode(replace(speech.hello, session="flood")), b"".join(speech.carriers))
+        self._epoch = sink.hear(m.Welcome, session="flood").epoch
+        self._link = self._index = 0
+        self._where: dict[str, Any] = {"stream": BAD, "epoch": self._epoch}
+
+    def results(self, count: int) -> None:
+        """Of frames to come, as large as they may be; and of another stream."""
+        found = [m.Detection("x" * 256, 0.5, (0.0, 0.0, 9.0, 9.0), [(1.0, 1.0)] * 64)] * 1000
+        for number in range(count):
+            large = number % 8 == 0
+            seconds = {f"stage {number} {n}": 0.1 for n in range(9)}
+            one = m.Result(worker="w", index=self._index + number, seconds=seconds, **self._where)
+            self._sink.send(self._sink.worker, encode(replace(one, detections=found if large else found[:1])))
+            gave_up = m.GaveUp(index=self._index + number, reason=f"{number}" * 20, detail="x" * 2000, **self._where)
+            self._sink.send(self._sink.worker, encode(gave_up))
+            self._sink.send(self._sink.worker, encode(replace(one, stream="nobody")))
+        self._sink.ping(self._link)
+
+    def sound(self, count: int) -> None:
+        """Half a megabyte each, while no picture comes."""
+        for _ in range(count):
+            self._link += 1
+            packet = m.Packet(link=self._link, track=1, pts=self._link, time_base=(1, 48000), **self._where)
+            self._sink.send(self._sink.producer, encode(packet), bytes(500_000))
+            if self._link % 20 == 0:
+                self._sink.ping(self._link)
+
+    def notices(self, count: int) -> None:
+        """The first waits for its result, the others stand for ten thousand frames each."""
+        for _ in range(count):
+            self._link += 1
+            run = m.MAX_RUN if self._index else 1
+            notice = m.Notice(
+                link=self._link, index=self._index, out=self._index * 512, duration=512, count=run,
+                fate="gap" if self._index else "sent", reason="x" * 2000, **self._where,
+            )  # fmt: skip
+            self._sink.send(self._sink.producer, encode(notice))
+            self._index += run
+        self._sink.ping(self._link)
 
 
 def honest(sink: Sink, speech: Speech, name: str) -> m.Closed:

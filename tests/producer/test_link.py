@@ -150,15 +150,15 @@ def test_what_was_never_transmitted_is_not_resent() -> None:
 def test_full_in_messages_and_in_bytes() -> None:
     link = Link(max_messages=4, max_bytes=100)
     put(link, 3)
-    assert not link.full
+    assert not link.full(0.0)
     put(link, 1)
-    assert link.full
+    assert link.full(0.0)
     link.ack(4, gap=False, now=0)
     put(link, 1, payload=bytes(100))
-    assert link.full
+    assert link.full(0.0)
     link.ack(5, gap=False, now=0)
     assert link.empty
-    assert not link.full
+    assert not link.full(0.0)
 
 
 def test_an_old_acknowledgement_changes_nothing() -> None:

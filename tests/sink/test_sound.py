@@ -35,7 +35,7 @@ SOURCES = {
 }
 
 
-def opened(folder: Path, name: str) -> tuple[AudioStream, TrackInfo, list[av.Packet]]:
+def opened(folder: Path, name: str) -> tuple[AudioStream, list[av.Packet]]:
     """The track at the sink's end, and the packets."""
     kind, _, options = SOURCES[name].partition(" ")
     path = folder / f"{name}.{kind}"
@@ -51,7 +51,7 @@ def opened(folder: Path, name: str) -> tuple[AudioStream, TrackInfo, list[av.Pac
     )  # fmt: skip
     (copy,) = unpack([info], blob)
     assert isinstance(copy, AudioStream)
-    return copy, info, [packet for packet in container.demux(track) if packet.size]
+    return copy, [packet for packet in container.demux(track) if packet.size]
 
 
 def loudness(frames: list[av.AudioFrame]) -> np.ndarray:
@@ -79,8 +79,8 @@ def reencoded(sound: Sound, packets: list[av.Packet]) -> tuple[Fraction, np.ndar
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_what_mp4_does_not_take_becomes_aac_in_sync(tmp_path: Path, name: str) -> None:
-    track, info, packets = opened(tmp_path, name)
-    sound = Sound(track, info, {"mp4"})
+    track, packets = opened(tmp_path, name)
+    sound = Sound(track, {"mp4"})
     assert not sound.copied("mp4")
     start, loud, rate = reencoded(sound, packets)
     assert rate in AAC_RATES
@@ -96,30 +96,30 @@ def test_what_mp4_does_not_take_becomes_aac_in_sync(tmp_path: Path, name: str) -
 
 
 def test_a_source_that_starts_later_stays_later(tmp_path: Path) -> None:
-    track, info, packets = opened(tmp_path, "pcm_s16le")
+    track, packets = opened(tmp_path, "pcm_s16le")
     for packet in packets:
         assert packet.pts is not None
         packet.pts += 2 * packet.time_base.denominator
         packet.dts = packet.pts
-    start, _, _ = reencoded(Sound(track, info, {"mp4"}), packets)
+    start, _, _ = reencoded(Sound(track, {"mp4"}), packets)
     assert float(start) == pytest.approx(2, abs=0.03)
 
 
 def test_what_every_output_takes_is_never_decoded(tmp_path: Path) -> None:
-    track, info, packets = opened(tmp_path, "pcm_s16le")
-    sound = Sound(track, info, {"mkv"})
+    track, packets = opened(tmp_path, "pcm_s16le")
+    sound = Sound(track, {"mkv"})
     assert sound.copied("mkv")
     assert sound.template("mkv") is track
     assert [sound.encoded(packet) for packet in [*packets, None]] == [[]] * (len(packets) + 1)
-    both = Sound(track, info, {"mkv", "ts"})
+    both = Sound(track, {"mkv", "ts"})
     assert both.copied("mkv")
     assert not both.copied("ts")
     assert both.template("ts").codec_context.name == "aac"
 
 
 def test_damaged_sound_costs_itself_only(tmp_path: Path) -> None:
-    track, info, packets = opened(tmp_path, "vorbis")
-    sound = Sound(track, info, {"mp4"})
+    track, packets = opened(tmp_path, "vorbis")
+    sound = Sound(track, {"mp4"})
     broken = av.Packet(b"\xff" * 50)
     broken.pts, broken.time_base = packets[3].pts, packets[3].time_base
     coded = [one for packet in [*packets[:3], broken, *packets[4:], None] for one in sound.encoded(packet)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -16,10 +17,14 @@ from hypothesis import strategies as st
 
 from common import messages as m
 from common.errors import PeerError
-from sink.stream import SinkStream
-from tests.builders import EPOCH, STREAM, end, expired, gave_up, notice, result
+from sink.checkpoint import Checkpoint
+from sink.stream import MAX_ANNOUNCED, SinkStream
+from tests.builders import EPOCH, STREAM, TICK, end, expired, gave_up, notice, result
 from tests.feeds import Recorded, record, settings
 from tests.support import frame_times, lines, make_clip, wait_for
+
+#: What a stream begins with that was never here.
+FRESH = Checkpoint(run="", epoch=EPOCH)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,7 @@ def open_stream(recorded: Recorded) -> Iterator[Open]:
     def make(*outputs: Path, hello: m.Hello | None = None, blobs: bytes | None = None, **fields: Any) -> SinkStream:
         config = settings(*outputs, **fields)
         blobs = recorded.blobs if blobs is None else blobs
-        opened.append(SinkStream(config, hello or recorded.hello, blobs, EPOCH, lambda: None))
+        opened.append(SinkStream(config, hello or recorded.hello, blobs, FRESH, lambda: None))
         return opened[-1]
 
     yield make
@@ -72,11 +77,11 @@ def test_from_hello_to_closed(tmp_path: Path, recorded: Recorded, open_stream: O
         stream.on_link(header, payload, 0.0)
         stream.on_link(header, payload, 0.0)
         if answers and header.link % 2:
-            stream.on_answer(answers.pop())
+            stream.on_answer(answers.pop(), 0.0)
         stream.advance(0.0)
         stream.check()
     for answer in answers:
-        stream.on_answer(answer)
+        stream.on_answer(answer, 0.0)
     closed = finish(stream)
     assert closed.states == {"annotated": 24, "failed": 1}
     assert closed.error == ""
@@ -114,8 +119,8 @@ def test_live_deadlines_and_late_results(tmp_path: Path, recorded: Recorded, ope
     stream.advance(10.4)
     assert stream.ledger.pending == 3
     assert stream.next_deadline() == 10.5
-    stream.on_answer(result(1, "x"))
-    stream.on_answer(expired(2))
+    stream.on_answer(result(1, "x"), 10.4)
+    stream.on_answer(expired(2), 10.4)
     stream.on_link(end(4, 2), b"", 10.4)
     closed = finish(stream, 10.5)
     assert closed.states == {"annotated": 1, "late": 2}
@@ -127,7 +132,7 @@ def test_giving_up_settles_everything_once(tmp_path: Path, recorded: Recorded, o
     for message in recorded.messages[:half]:
         stream.on_link(*message, 0.0)
     announced = stream.ledger.announced
-    stream.on_answer(result(0, "x"))
+    stream.on_answer(result(0, "x"), 0.0)
     stream.give_up("shutdown")
     for message in recorded.messages[half:]:  # the producer does not know yet
         stream.on_link(*message, 0.0)
@@ -143,7 +148,7 @@ def test_all_outputs_gone_ends_the_stream_with_their_error(
 ) -> None:
     stream = open_stream(tmp_path / "none" / "a.mp4")
     for index in range(25):
-        stream.on_answer(result(index))
+        stream.on_answer(result(index), 0.0)
     for message in recorded.messages[:-1]:
         stream.on_link(*message, 0.0)
     closed = finish(stream)
@@ -166,17 +171,53 @@ def test_a_ledger_that_cannot_be_written_is_told(tmp_path: Path, open_stream: Op
     assert "cannot write" in finish(stream).error
 
 
-def test_what_a_producer_may_not_say(tmp_path: Path, recorded: Recorded, open_stream: Open) -> None:
-    stream = open_stream(tmp_path / "a.mp4")
-    with pytest.raises(PeerError, match="track 9"):
-        stream.on_link(m.Packet(stream=STREAM, epoch=EPOCH, link=1, track=9, time_base=(1, 1000)), b"x", 0.0)
-    with pytest.raises(PeerError, match="frame 5, expected 0"):
-        stream.on_link(notice(5, link=2), b"", 0.0)
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (m.Packet(stream=STREAM, epoch=EPOCH, link=2, track=9, time_base=(1, 1000)), "track 9"),
+        (notice(5, link=2), "frame 5, expected 1"),
+        (notice(1, "sent", link=2, count=2), "2 frames that are sent"),
+        (notice(1, link=2, out=-1), "is at -1 ticks"),
+        (notice(1, link=2, out=0), "comes 0 ticks"),
+    ],
+)
+def test_what_a_producer_may_not_say(tmp_path: Path, open_stream: Open, message: Any, why: str) -> None:
+    """It cannot be said again, so the stream ends; what was announced is accounted for."""
+    stream = open_stream(tmp_path / "a.jsonl")
+    stream.on_link(notice(0, link=1), b"", 0.0)
+    with pytest.raises(PeerError, match=why):
+        stream.on_link(message, b"x", 0.0)
+    stream.on_link(notice(1, link=3), b"", 0.0)
+    assert finish(stream).states == {"lost": 1}
+    assert stream.counts["after_end"] == 1
+
+
+def test_a_hello_that_does_not_open(tmp_path: Path, recorded: Recorded) -> None:
     sound_first = msgspec.structs.replace(recorded.hello, tracks=recorded.hello.tracks[::-1])
-    with pytest.raises(PeerError):
-        SinkStream(settings(tmp_path / "b.mp4"), sound_first, recorded.blobs, EPOCH, lambda: None)
-    with pytest.raises(PeerError):
-        SinkStream(settings(tmp_path / "b.mp4"), recorded.hello, b"", EPOCH, lambda: None)
+    for hello, blobs in ((sound_first, recorded.blobs), (recorded.hello, b"")):
+        with pytest.raises(PeerError):
+            SinkStream(settings(tmp_path / "b.mp4"), hello, blobs, FRESH, lambda: None)
+
+
+def test_more_announced_frames_than_anybody_has_are_not_accepted(tmp_path: Path, open_stream: Open) -> None:
+    """They would be sent again; a hostile producer's runs of frames do not fill the memory."""
+    stream = open_stream(tmp_path / "a.jsonl")
+    stream.on_link(notice(0, link=1), b"", 0.0)  # waits for its result
+    index = 1
+    for link in range(2, 100):
+        run = notice(index, "gap", link=link, count=m.MAX_RUN, out=index * TICK)
+        stream.on_link(run, b"", 0.0)
+        index += m.MAX_RUN
+    assert stream.ledger.announced <= MAX_ANNOUNCED + m.MAX_RUN + 1
+    assert stream.counts["held_up"] > 50
+    ack = stream.ack(1.0)
+    assert ack is not None
+    assert not ack.gap, "it is not asked for before there is room"
+    stream.on_answer(result(0), 0.0)
+    wait_for(lambda: stream.advance(0.0) or stream.resolved > 60_000, 60, "the runs are decided")
+    ack = stream.ack(2.0)
+    assert ack is not None
+    assert ack.gap
 
 
 COLOURS = st.integers(0, 255)
@@ -201,11 +242,12 @@ def test_whatever_stands_in_a_valid_hello(tmp_path: Path, recorded: Recorded, da
     hello = msgspec.structs.replace(recorded.hello, video=video)
     path = tmp_path / f"a.{draw(st.sampled_from(('mp4', 'mkv', 'ts')))}"
     try:
-        stream = SinkStream(settings(path), hello, bytes(blobs), EPOCH, lambda: None)
+        stream = SinkStream(settings(path), hello, bytes(blobs), FRESH, lambda: None)
     except PeerError:
         return
     for index in range(25):
-        stream.on_answer(result(index))
-    for message in recorded.messages:
-        stream.on_link(*message, 0.0)
+        stream.on_answer(result(index), 0.0)
+    with contextlib.suppress(PeerError):  # times that cannot be: the stream ends there
+        for message in recorded.messages:
+            stream.on_link(*message, 0.0)
     finish(stream)

@@ -146,7 +146,7 @@ def test_an_output_that_fails_leaves_the_others(tmp_path: Path, recorded: Record
     full = tmp_path / "full.mkv"
     full.symlink_to("/dev/full")
     paths = [full, tmp_path / "none" / "b.mp4", tmp_path / "c.ts", tmp_path / "none" / "d.jsonl", tmp_path / "e.jsonl"]
-    made = studio(recorded, *paths)
+    made = studio(recorded, *paths, mode="live")
     assert play(made, recorded.messages) == [("annotated", "")] * 25
     assert not made.dead
     assert len(frame_times(paths[2])) == 25
