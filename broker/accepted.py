@@ -53,18 +53,23 @@ class Accepted:
                 self._counts["too_many_streams"] += 1
                 return False
             stream = self._streams[frame.stream] = _Stream(frame.epoch, now)
-        stream.seen = now
         if frame.epoch < stream.epoch:
+            # Not a sign of life: should the newer epoch have been a stranger's word, it is forgotten in the end.
             self._counts["stale_epoch"] += 1
             return False
+        stream.seen = now
         if frame.epoch > stream.epoch:
             for old in list(stream.items.values()):
                 self.end(old, "superseded")
             stream.epoch = frame.epoch
-        if frame.index in stream.items:
-            self._counts["duplicate"] += 1
-            return False
-        return True
+        held = stream.items.get(frame.index)
+        if held is None:
+            return True
+        if held.place is Place.QUEUED and held.frame.model != frame.model:
+            self.end(held, "superseded")  # it may wait for a model that nobody has: the name was damaged on its way
+            return True
+        self._counts["duplicate"] += 1
+        return False
 
     def enter(self, item: Item) -> None:
         """The frame, which is new, has been queued."""

@@ -134,7 +134,10 @@ def prepare_decoder(track: VideoStream, threads: int, for_model: bool = False) -
 
 def to_packet(header: Packet, payload: bytes | memoryview) -> av.Packet:
     """The PyAV packet of a wire packet; ``opaque`` is its link number. An empty payload is the flush marker."""
-    packet = av.Packet(bytes(payload))
+    # Not av.Packet(payload): that one has no padding behind it, and decoders read on into whatever lies there.
+    packet = av.Packet(len(payload))
+    if payload:
+        packet.update(payload)
     packet.pts, packet.dts = header.pts, header.dts
     packet.duration = header.duration
     packet.time_base = Fraction(*header.time_base)

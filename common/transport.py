@@ -6,7 +6,8 @@ here is to be trusted with a message that nobody acknowledges: a PUSH to nobody 
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
+import logging
 import os
 import sys
 import time
@@ -15,7 +16,9 @@ from typing import Protocol
 
 import zmq
 
-from common.errors import LinkError, UsageError
+from common.address import check_address
+from common.errors import LinkError
+from common.log import Seldom
 from common.wire import MAX_HEADER, MAX_PAYLOAD
 
 #: Messages that a socket holds in each direction before it says "full".
@@ -25,8 +28,20 @@ LINGER_MS = 500
 #: ZMTP heartbeat: a peer that is silent this long, in milliseconds, is disconnected.
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 4000
-#: A watched endpoint looks at most this often, in seconds, whether its peer is there.
+#: A dialled endpoint looks at most this often, in seconds, whether its peer is there.
 WATCH_S = 0.2
+#: ZeroMQ dials again at once after a connection has ended; where it has not done so after this long, in seconds, it
+#: never will: it takes the peer for one that speaks something else (a frame over the limit, a flipped bit, a bad key).
+DEAD_S = 1.0
+#: What is heard of a dialled endpoint's connections.
+_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
 
 Buffer = bytes | memoryview
 _KINDS = {
@@ -39,6 +54,9 @@ _KINDS = {
 }
 
 
+log = logging.getLogger(__name__)
+
+
 class Unreachable(Exception):
     """A ROUTER was asked to send to a peer that is gone."""
 
@@ -49,44 +67,25 @@ class Pollable(Protocol):
     def poll_handle(self) -> zmq.Socket[bytes] | int: ...
 
 
-def check_address(address: str, insecure: bool = False) -> None:
-    """Refuse an address that is malformed, or tcp beyond loopback without encryption. Raises UsageError."""
-    scheme, found, rest = address.partition("://")
-    if not found or scheme not in ("ipc", "tcp", "inproc") or not rest:
-        raise UsageError(f"{address!r} is not an address: write ipc:///folder/name or tcp://host:port")
-    if scheme == "ipc" and len(os.fsencode(rest)) > 107:
-        raise UsageError(f"{address!r} is longer than the 107 bytes that a Unix socket's path may have")
-    if scheme != "tcp":
-        return
-    host, found, port = rest.rpartition(":")
-    if not found or not (port == "*" or (port.isascii() and port.isdigit() and int(port) < 2**16)):
-        raise UsageError(f"{address!r} has no port up to 65535: write tcp://host:port")
-    if not insecure and not _is_loopback(host.strip("[]")):
-        raise UsageError(f"{address!r} leaves this machine unencrypted: use ipc or loopback, or set insecure = true")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 class Endpoint:
     """One socket. Made by :meth:`Hub.bind` and :meth:`Hub.connect`.
 
+    One that dials and whose connection ZeroMQ has given up for good dials again, when it next sends or receives.
     One that is watched also says whether its peer is there (``connected``), whether it ever was (``was_connected``),
     and in ``unsent`` how many messages the queue took since it is not: they wait for its return, and are lost with us.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], copy: bool, monitor: zmq.Socket[bytes] | None = None) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], dials: str = "", watched: bool = False) -> None:
         self._socket = socket
-        self._copy = copy
-        self._monitor = monitor
+        self._dials = dials
+        self._monitor = _monitor(socket) if dials else None
+        self._watched = watched
         self._connected = False
         self._look_again = 0.0
+        self._ended: float | None = None  # when the connection ended, where nothing has followed
+        self._seldom = Seldom(log)
+        #: How often it had to dial again by itself.
+        self.redialled = 0
         self.was_connected = False
         self.unsent = 0
 
@@ -104,11 +103,9 @@ class Endpoint:
 
         Raises ValueError on an endpoint that is not watched.
         """
-        if self._monitor is None:
+        if not self._watched:
             raise ValueError("this endpoint is not watched: connect(…, watch=True)")
-        if (now := time.monotonic()) >= self._look_again:
-            self._look_again = now + WATCH_S
-            self._look(self._monitor)
+        self._look()
         return self._connected
 
     @property
@@ -116,32 +113,51 @@ class Endpoint:
         """A send would be refused now."""
         return not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT
 
-    def _look(self, monitor: zmq.Socket[bytes]) -> None:
-        while True:
-            try:
-                event, _ = monitor.recv_multipart(zmq.NOBLOCK)  # zmq_socket_monitor(3): 16 bits are its number
-            except zmq.Again:
-                return
-            self._connected = int.from_bytes(event[:2], sys.byteorder) == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            if self._connected:
-                self.was_connected, self.unsent = True, 0
+    def _look(self) -> None:
+        """Hear what has become of the connection, now and then."""
+        if self._monitor is None or (now := time.monotonic()) < self._look_again:
+            return
+        self._look_again = now + WATCH_S
+        with contextlib.suppress(zmq.Again):
+            while True:
+                event, _ = self._monitor.recv_multipart(zmq.NOBLOCK)  # zmq_socket_monitor(3): 16 bits are its number
+                number = int.from_bytes(event[:2], sys.byteorder)
+                self._connected = number == zmq.EVENT_HANDSHAKE_SUCCEEDED
+                self._ended = None if self._connected or number == zmq.EVENT_CONNECT_RETRIED else now
+                if self._connected:
+                    self.was_connected, self.unsent = True, 0
+        if self._ended is not None and now >= self._ended + DEAD_S:
+            self._redial()
+
+    def _redial(self) -> None:
+        """ZeroMQ has given the connection up for good: begin another. What was queued for it is lost."""
+        self._ended = None
+        self.redialled += 1
+        with contextlib.suppress(zmq.ZMQError):
+            self._socket.disconnect(self._dials)
+        self._socket.connect(self._dials)
+        self._seldom.warn(
+            "redialled", f"{self._dials} broke the protocol, or its connection was damaged: dialled again"
+        )
 
     def send(self, *parts: Buffer) -> bool:
         """Hand over one message. False: the queue is full. Raises Unreachable on a ROUTER whose peer is gone."""
         try:
-            self._socket.send_multipart(parts, zmq.NOBLOCK, copy=self._copy)
+            self._look()
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
             if error.errno == zmq.EHOSTUNREACH:
                 raise Unreachable from None
             raise
-        if self._monitor is not None and not self.connected:
+        if self._watched and not self._connected:
             self.unsent += 1
         return True
 
     def receive(self) -> list[bytes] | None:
         """The next message, or None where there is none."""
+        self._look()
         try:
             return self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
@@ -154,6 +170,17 @@ class Endpoint:
         self._socket.close(None if linger else 0)
         if self._monitor is not None:
             self._monitor.close(linger=0)
+
+
+def _monitor(socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+    """The socket that hears of ``socket``'s connections. A few events a reconnection, at most one a second, of which
+    none may be refused: ZeroMQ's I/O thread would wait."""
+    address = f"inproc://watch-{id(socket)}"
+    socket.monitor(address, _EVENTS)
+    monitor: zmq.Socket[bytes] = socket.context.socket(zmq.PAIR)
+    monitor.setsockopt(zmq.RCVHWM, 0)
+    monitor.connect(address)
+    return monitor
 
 
 class Hub:
@@ -190,26 +217,15 @@ class Hub:
         if kind == "router":
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
-        monitor = self._watch(socket) if watch else None
+        endpoint = Endpoint(socket, "" if bind else address, watch)
         try:
             (socket.bind if bind else socket.connect)(address)
         except zmq.ZMQError as error:
-            Endpoint(socket, True, monitor).close(linger=False)
+            endpoint.close(linger=False)
             verb = "listen at" if bind else "dial"
             raise LinkError(f"cannot {verb} {address}: {error.strerror or error}") from None
-        endpoint = Endpoint(socket, True, monitor)
         self._endpoints.append(endpoint)
         return endpoint
-
-    def _watch(self, socket: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-        """The socket that hears of ``socket``'s connections. Two events a reconnection, of which none may be refused:
-        ZeroMQ's I/O thread would wait."""
-        address = f"inproc://watch-{id(socket)}"
-        socket.monitor(address, zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        monitor: zmq.Socket[bytes] = self._context.socket(zmq.PAIR)
-        monitor.setsockopt(zmq.RCVHWM, 0)
-        monitor.connect(address)
-        return monitor
 
     def close(self, linger: bool = True) -> None:
         """Close all sockets; waits at most LINGER_MS for what is under way, or not at all."""

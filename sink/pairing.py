@@ -27,10 +27,12 @@ class Pairing:
 
     def __init__(self) -> None:
         self._index: OrderedDict[Key, int] = OrderedDict()
+        self._newest: int | None = None  # pts of the last announced frame that has one
         self.unannounced = 0
 
     def announce(self, index: int, pts: int | None, packet: int | None) -> None:
         """Frame ``index`` exists under these keys."""
+        self._newest = pts if pts is not None else self._newest
         for key in _keys(pts, packet):
             self._index[key] = index  # a pts that comes again means the newer frame
         while len(self._index) > MAX_ANNOUNCED:
@@ -42,8 +44,8 @@ class Pairing:
             return Verdict.MATCH  # pts that come twice are told apart by their order
         index = next((self._index[key] for key in _keys(pts, packet) if key in self._index), None)
         if index is None:
-            # Nobody announced it (yet). Later in time than the wanted one: it may still be; otherwise it never will.
-            if pts is not None and wanted_pts is not None and pts > wanted_pts:
+            # Nobody announced it (yet). Later in time than the last one that was: it may still be; else it never will.
+            if pts is not None and self._newest is not None and pts > self._newest:
                 return Verdict.MISSING
             self.unannounced += 1
             return Verdict.DROP

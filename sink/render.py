@@ -27,8 +27,8 @@ MAX_QUEUED_BYTES = 256 * 2**20
 MAX_QUEUED = 65536
 #: Seconds between two looks at how far the outputs can be relied on.
 MARK_S = 0.25
-#: A live stream that is behind by so many times the bound of sink/overload.py takes nothing in: its producer then leaves
-#: packets out.
+#: A live stream that is behind by so many times the bound of sink/overload.py takes nothing in: its producer then
+#: leaves packets out.
 HOPELESS = 2.0
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from common.config import Fleet
 from common.errors import PeerError
 from common.lifecycle import Stopper
 from common.log import Seldom
+from common.media import unpack
 from common.metrics import Metrics
 from common.status import Status
 from common.transport import Hub, Poller, Unreachable, Waker, drain
@@ -135,6 +136,7 @@ class Sink:
         running = self._streams.get(name)
         if running is None or running.hello.session != hello.session:
             if running is not None and not running.over:
+                unpack(hello.tracks, payload)  # one that cannot go on itself ends nothing
                 # Answered when the older one is at its end: the newer one goes on where that has come to.
                 self._supersede(running)
                 return

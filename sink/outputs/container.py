@@ -254,7 +254,8 @@ def _is_adts(track: AudioStream) -> bool:
 
 def _copy(packet: av.Packet, stream: VideoStream | AudioStream, at: int, base: Fraction, duration: int) -> av.Packet:
     """A packet of its own for one muxer, which changes what it is given."""
-    copy = av.Packet(bytes(packet))
+    copy = av.Packet(packet.size)  # with padding behind it, which av.Packet(bytes) lacks
+    copy.update(packet)
     copy.pts = copy.dts = at
     copy.time_base, copy.duration = base, duration
     copy.is_keyframe = packet.is_keyframe

@@ -265,3 +265,23 @@ def test_whatever_a_peer_sends_as_tracks(clips: Path, data: st.DataObject, name:
     except PeerError:
         return
     assert track.codec_context is not None
+
+
+def test_a_picture_that_claims_to_be_huge_is_not_decoded(clips: Path) -> None:
+    """A few hundred bytes may claim 65,500 × 65,500; what follows them decodes."""
+    with av.open(str(clip(clips, "mjpeg"))) as container:
+        track = container.streams.video[0]
+        honest = bytes(next(container.demux(track)))
+        decoder = media.prepare_decoder(other_end(track), 1)  # type: ignore[arg-type]
+    at = honest.index(b"\xff\xc0") + 5
+    for side in (16_384, 65_500):
+        claim = honest[:at] + 2 * side.to_bytes(2, "big") + honest[at + 4 :]
+        with pytest.raises(av.FFmpegError):
+            decoder.decode(av.Packet(claim))
+    assert len(decoder.decode(av.Packet(honest))) == 1
+
+
+def test_a_carrier_that_is_too_large_to_be_sent_is_not_used(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_CARRIER", 50)
+    with av.open(str(clip(clips, "h264"))) as container, pytest.raises(media.UncarriedCodec):
+        media.pack(container.streams.video[0])

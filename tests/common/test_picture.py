@@ -104,3 +104,21 @@ def test_rgb_becomes_limited_bt601(form: str, colour: tuple[int, int, int]) -> N
     blue = (colour[2] / 255 - luma) / (2 * (1 - 0.114))
     assert planes.y.mean() == pytest.approx(16 + 219 * luma, abs=1.5)
     assert planes.u.mean() == pytest.approx(128 + 224 * blue, abs=1.5)
+
+
+@pytest.mark.parametrize("matrix", [3, 8, 10, 14, 255])
+@pytest.mark.parametrize("color_range", [LIMITED, FULL, 7])
+def test_a_matrix_that_the_scaler_does_not_know_is_kept(matrix: int, color_range: int) -> None:
+    """ICtCp, YCgCo and reserved numbers: the samples are what counts, and they are the same as under any other."""
+    made, plain = (frame("yuv422p10le", color_range=FULL if color_range == FULL else LIMITED) for _ in range(2))
+    for one in (made, plain):
+        for number, plane in enumerate(one.planes):
+            plane.update(np.full(plane.buffer_size // 2, 300 + 100 * number, "<u2").tobytes())
+    made.colorspace, made.color_range = matrix, color_range
+    small = to_420(made, (48, 32))
+    assert (int(made.colorspace), int(made.color_range)) == (matrix, color_range)
+    assert is_native(small)
+    ours, theirs = planes_of(small), planes_of(to_420(plain, (48, 32)))
+    assert np.array_equal(ours.y, theirs.y)
+    assert np.array_equal(ours.u, theirs.u)
+    assert ours.color_range == theirs.color_range

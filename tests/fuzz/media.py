@@ -20,6 +20,7 @@ from common import messages as m
 from common.transport import Endpoint, Hub
 from common.wire import Reader, encode
 from tests.fuzz.abuse import Session, Spoiler, placed
+from tests.fuzz.headers import REFUSALS
 from tests.fuzz.mutate import mutate, noise
 from tests.fuzz.speech import Speech
 
@@ -31,6 +32,8 @@ PATIENCE_S = 60.0
 GREET_S = 0.6
 #: How long its end is waited for, in seconds: some sessions have none.
 END_S = 0.5
+#: Names under which the sink refuses what can be read and makes no sense (docs/protocol.md).
+LINK_REFUSALS = {"unknown_stream", "stranger", "tracks", "track", "index", "count", "time"}
 READER: Reader[m.ToProducer] = Reader(m.ToProducer)
 
 
@@ -255,11 +258,11 @@ def honest(sink: Sink, speech: Speech, name: str) -> m.Closed:
 
 
 def counts_in(log: Path) -> Counter[str]:
-    """Kind → highest count that a log names."""
+    """Kind of refusal → the highest count that a log names."""
     found: Counter[str] = Counter()
     for text in log.read_text(errors="replace").splitlines():
         if text.startswith("{"):
             line = json.loads(text)
-            if "kind" in line:
+            if line.get("kind") in REFUSALS | LINK_REFUSALS:
                 found[line["kind"]] = max(found[line["kind"]], line.get("count", 1))
     return found

@@ -129,6 +129,7 @@ def test_under_fire(place: Place, fleet: config.Fleet) -> None:
     fire = Fire(folder, 11)
     assert Producer(fleet, fleet.streams[0], Status(None, "producer"), Stopper()).run() == 0
     before, pids = memory(place), [one.pid for one in place.parts()]
+    assert len(pids) == 3
     time.sleep(FIRE_S)  # the fire is what is waited for
     after = memory(place)
     fire.cease()

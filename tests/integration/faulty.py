@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ class Run:
         """Frames that are on disk for good."""
         return int(self.resume["books"]["frames"])
 
-    def until(self, condition: Any, what: str, seconds: float = END_S) -> None:
+    def until(self, condition: Callable[[], Any], what: str, seconds: float = END_S) -> None:
         """Wait for ``condition`` while the run goes on."""
         wait_for(lambda: condition() or self.process.poll() is not None, seconds, what)
         assert self.process.poll() is None, f"ended before {what}: {self.err}"
@@ -71,13 +70,20 @@ class Run:
     def part(self, module: str) -> psutil.Process:
         """The first running part of that kind; waits for it."""
         found: list[psutil.Process] = []
-        self.until(lambda: found.extend(self.place.parts(module)) or found, f"a {module}")
+
+        def look() -> bool:
+            found.extend(self.place.parts(module))
+            return bool(found)
+
+        self.until(look, f"a {module}")
         return found[0]
 
-    def kill(self, module: str) -> int:
-        """kill -9 of one part. Returns its pid."""
+    def kill(self, module: str, wait: bool = False) -> int:
+        """kill -9 of one part; ``wait``: until it is gone. Returns its pid."""
         part = self.part(module)
-        part.send_signal(signal.SIGKILL)
+        part.kill()
+        if wait:
+            self.until(lambda: part.pid not in [one.pid for one in self.place.parts(module)], "its end")
         return part.pid
 
     def finish(self, seconds: float = END_S) -> int:

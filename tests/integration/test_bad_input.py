@@ -208,22 +208,28 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_disk_full(place: Place, clips: Path, tiny_disk: Path) -> None:
-    """Each output on the full disk is named, the other one comes out whole."""
+    """Live: each output on the full disk is named, the other one comes out whole (test_waits.py: lossless waits)."""
     full = [tiny_disk / f"full.{kind}" for kind in ("mp4", "mkv", "ts", "jsonl")]
     (tiny_disk / "filler").write_bytes(b"x" * 60_000)
     outputs = [word for one in full for word in ("-o", one)]
-    ran = place.run("run", clips / "front.mp4", "-o", "out.mp4", *outputs, "--model", "echo")
+    ran = place.run("run", clips / "front.mp4", "-o", "out.mp4", *outputs, "--model", "echo", "--live")
     assert ran.code == 4, ran
     assert "No space left on device" in said_last(ran)
     for one in full:
         assert f"cannot write {one}: No space left on device; the other outputs go on" in ran.err
-    assert numbers(place.folder / "out.mp4") == list(range(50))
-    assert ledger(place.folder / "out.mp4")["states"] == {"annotated": 50}
+    found = ledger(place.folder / "out.mp4")
+    assert found["frames"] == 50
+    shown = numbers(place.folder / "out.mp4")
+    assert shown == sorted(set(shown))
+    assert len(shown) == 50 - found["states"].get("lost", 0)
+    told = (tiny_disk / "full.jsonl").read_text()
+    assert not told or told.endswith("\n"), "half a line was left"
 
 
 def test_disk_full_for_all(place: Place, clips: Path, tiny_disk: Path) -> None:
-    """With no output left the run ends at once, not after the source."""
+    """Live: with no output left the run ends at once, not after the source."""
     (tiny_disk / "filler").write_bytes(b"x" * 60_000)
-    ran = place.run("run", clips / "front.mp4", "-o", tiny_disk / "a.mp4", "-o", tiny_disk / "b.ts", "--model", "echo")
+    outputs: list[str | Path] = ["-o", tiny_disk / "a.mp4", "-o", tiny_disk / "b.ts"]
+    ran = place.run("run", clips / "front.mp4", *outputs, "--model", "echo", "--live")
     assert ran.code == 4, ran
     assert "No space left on device" in said_last(ran)

@@ -1,4 +1,7 @@
-"""Signals and sudden deaths in the middle of a run: what was written is playable, in order, and nothing is left."""
+"""Signals and sudden deaths in the middle of a run: what was written is playable, in order, and nothing is left.
+
+For the death of sink and producer see test_restarts.py.
+"""
 
 from __future__ import annotations
 
@@ -165,22 +168,6 @@ def test_replaceable_part_killed(place: Place, clip: Path, part: str) -> None:
     assert code == 0, err
     assert "died (killed by SIGKILL); it is started again" in err
     check_whole(place)
-
-
-@pytest.mark.parametrize("part", ["sink", "producer"])
-def test_end_killed(place: Place, clip: Path, part: str) -> None:
-    """Without one of its two ends the run is over, promptly, and says so."""
-    process = begin(place, clip)
-    wait_until_playable(place)
-    since = time.monotonic()
-    kill(place, part)
-    code, err = finish(process)
-    assert code == 6, err
-    assert f"the {part} ended: killed by SIGKILL" in own_line(err)
-    assert time.monotonic() - since < 15
-    count = check_beginning(place, slack=0 if part == "producer" else 40)
-    if part == "producer":  # the sink was there to close the outputs
-        check_ledger(place, count)
 
 
 def test_all_workers_killed_again_and_again(place: Place, clip: Path) -> None:

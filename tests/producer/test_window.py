@@ -159,3 +159,83 @@ def test_the_backstop_backs_off() -> None:
     gaps = [b - a for a, b in zip([0.0, *times], times, strict=False)]
     assert gaps[:5] == [BACKSTOP_S, 2 * BACKSTOP_S, 4 * BACKSTOP_S, 8 * BACKSTOP_S, BACKSTOP_MAX_S]
     assert set(gaps[4:]) == {BACKSTOP_MAX_S}
+
+
+# -- live: late frames -------------------------------------------------------------------------------------------------
+
+BUDGET_S = 0.5
+
+
+def live(sent: int, limit: int | None = None) -> Window:
+    """A live window whose pace has found ``limit`` (or as many as are sent), and which holds ``sent`` frames."""
+    pace = Pace(64, BUDGET_S)
+    pace.workers(64, 0.0)
+    now = 0.0
+    while pace.limit < (limit or sent):
+        pace.sent(pace.limit)
+        pace.answered(now, now + 0.001, False)
+        now += 0.002
+    made = Window(100, 10_000, pace)
+    made.news(news(), STREAM, EPOCH, 0.0)
+    for index in range(sent):
+        made.announce(index)
+        made.sent(frame(index), b"jpeg", 10.0)
+    made.check()
+    return made
+
+
+def test_a_late_frame_still_counts_while_the_broker_holds_it() -> None:
+    """It keeps a worker busy: another one in its place would be late as well."""
+    made = live(1)
+    made.ack(ack(resolved=0, late=1), 10.5)
+    assert (made.unanswered, made.with_model) == (0, 1)
+    assert not made.room_to_send
+    made.news(news((0, 0)), STREAM, EPOCH, 10.7)
+    assert not made.room_to_send
+    made.news(news(), STREAM, EPOCH, 10.9)
+    assert made.room_to_send
+    made.check()
+
+
+def test_a_late_frame_of_which_no_news_come_is_forgotten_in_the_end() -> None:
+    made = live(1)
+    made.ack(ack(resolved=0, late=1), 10.5)
+    made.tick(10.5 + BACKSTOP_S - 0.01)
+    assert not made.room_to_send
+    made.tick(10.5 + BACKSTOP_S)
+    assert made.room_to_send
+
+
+def test_so_many_of_an_acknowledgement_are_late_as_its_count_has_grown() -> None:
+    made = live(4)
+    made.ack(ack(received=[(2, 3)], resolved=0, late=1), 10.5)  # 0, 2 and 3: the oldest is the late one
+    assert (made.unanswered, made.with_model) == (1, 2)
+    made.news(news(), STREAM, EPOCH, 10.6)
+    made.ack(ack(resolved=3, late=1), 10.7)
+    assert made.with_model == 0, "the count has not grown"
+    made.check()
+
+
+def test_late_frames_lower_the_limit_and_quick_ones_do_not() -> None:
+    """That no time at all has passed is no sign of speed: the queue was full."""
+    quick, late = live(8), live(8)
+    quick.ack(ack(resolved=7), 10.01)
+    late.ack(ack(resolved=7, late=8), 10.01)
+    assert quick.limit == 8
+    assert late.limit < 8
+
+
+def test_a_count_that_begins_anew_makes_nothing_late() -> None:
+    made = live(3)
+    made.ack(ack(resolved=0, late=1), 10.5)
+    made.ack(ack(resolved=1, late=0), 10.6)
+    made.news(news(), STREAM, EPOCH, 10.7)
+    made.ack(ack(resolved=2, late=1), 10.8)
+    assert made.with_model == 1
+
+
+def test_lateness_means_nothing_in_lossless_mode() -> None:
+    made = window(sent=5)
+    made.ack(ack(resolved=1), 100.0)
+    assert made.limit == 5
+    assert made.room_to_send

@@ -18,7 +18,7 @@ from common.messages import Expired, GaveUp, Result
 from common.wire import to_ranges
 from producer.pace import Pace
 from producer.window import Window
-from sink.ledger import Ledger, State
+from sink.ledger import Books, Ledger, State
 from sink.reorder import Reorder
 from tests.builders import EPOCH, MODEL, STREAM, TICK, ack, expired, frame, gave_up, notice, result
 
@@ -31,15 +31,16 @@ BASE = Fraction(1, 25 * TICK)
 class Chain(RuleBasedStateMachine):
     """The broker holds ``held``; ``road`` are answers under way to the sink, in any order."""
 
-    @initialize(mode=st.sampled_from(("lossless", "live")))
-    def start(self, mode: m.Mode) -> None:
+    @initialize(mode=st.sampled_from(("lossless", "live")), first=st.sampled_from((0, 7)))
+    def start(self, mode: m.Mode, first: int) -> None:
+        """``first`` frames were settled for good in earlier epochs."""
         self.live = mode == "live"
         self.now = 100.0
         self.window = Window(SPAN, 10_000, Pace(IN_FLIGHT, LATENCY_S if self.live else None))
-        self.reorder = Reorder(mode, LATENCY_S, 0.2, BASE)
-        self.ledger = Ledger()
-        self.index = 0
-        self.resolved = -1
+        self.reorder = Reorder(mode, LATENCY_S, 0.2, BASE, first)
+        self.ledger = Ledger(Books(first, {"annotated": first} if first else {}))
+        self.index = first
+        self.resolved = first - 1
         self.incarnation, self.number = 0, 0
         self.held: dict[int, m.Frame] = {}
         self.road: list[Answer] = []
@@ -67,6 +68,14 @@ class Chain(RuleBasedStateMachine):
         self.index += 1
         self.ledger.announce(index)
         self.reorder.notice(notice(index, fate), self.now)
+
+    @precondition(lambda self: self.live)
+    @rule(count=st.integers(1, 5))
+    def gap(self, count: int) -> None:
+        """The link was full: these frames stay at home, told of together."""
+        self.ledger.announce(self.index, count)
+        self.reorder.notice(notice(self.index, "gap", count=count), self.now)
+        self.index += count
 
     @rule(seconds=st.sampled_from((0.01, 0.1, 0.3, 1.0, 15.0)))
     def wait(self, seconds: float) -> None:
@@ -116,7 +125,7 @@ class Chain(RuleBasedStateMachine):
     @rule(data=st.data(), stays=st.booleans())
     def deliver(self, data: st.DataObject, stays: bool) -> None:
         place = data.draw(st.integers(0, len(self.road) - 1))
-        self.reorder.answer(self.road[place] if stays else self.road.pop(place))
+        self.reorder.answer(self.road[place] if stays else self.road.pop(place), self.now)
 
     @precondition(lambda self: self.road)
     @rule(data=st.data())
@@ -127,7 +136,7 @@ class Chain(RuleBasedStateMachine):
     def nonsense(self, index: int) -> None:
         """A result for a frame that nobody announced (yet)."""
         if index >= self.index:
-            self.reorder.answer(expired(index) if not self.live else gave_up(10**9 + index))
+            self.reorder.answer(expired(index) if not self.live else gave_up(10**9 + index), self.now)
 
     @rule()
     def decide(self) -> None:
@@ -150,7 +159,8 @@ class Chain(RuleBasedStateMachine):
 
     @rule()
     def acknowledge(self) -> None:
-        self.window.ack(ack(self.reorder.received(self.resolved), self.resolved), self.now)
+        word = ack(self.reorder.received(self.resolved), self.resolved, late=self.reorder.late)
+        self.window.ack(word, self.now)
 
     # -- what must hold ----------------------------------------------------------------------------------------------
 
@@ -164,7 +174,9 @@ class Chain(RuleBasedStateMachine):
         assert sum(self.ledger.states.values()) == self.ledger.announced == self.index
         if not self.live:
             assert self.window.unresolved <= SPAN
-        assert self.window.unanswered <= IN_FLIGHT
+        assert self.window.unanswered <= self.window.with_model <= IN_FLIGHT
+        assert self.ledger.states.get("late", 0) <= self.reorder.late <= (len(self.sent) if self.live else 0)
+        assert self.reorder.ages()["count"] <= len(self.sent)
 
     @invariant()
     def nothing_is_forgotten(self) -> None:
@@ -190,7 +202,7 @@ class Chain(RuleBasedStateMachine):
                 self.road.append(gave_up(index) if index in self.poisoned else result(index, str(index)))
             self.held.clear()
             while self.road:
-                self.reorder.answer(self.road.pop())
+                self.reorder.answer(self.road.pop(), self.now)
             self.decide()
         self.acknowledge()
         self.sound()

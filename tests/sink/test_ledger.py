@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sink.ledger import Ledger, State
+from sink.ledger import MAX_REASONS, Ledger, State
 
 
 def ledger(count: int) -> Ledger:
@@ -80,3 +80,14 @@ def test_check_sees_a_lost_frame() -> None:
     made._pending.discard(1)  # what a bug might do
     with pytest.raises(AssertionError):
         made.check()
+
+
+def test_reasons_that_peers_make_up_are_bounded() -> None:
+    made = ledger(200)
+    for index in range(200):
+        made.settle(index, State.FAILED, f"reason {index}")
+    made.check()
+    reasons = made.report("s", {}, [])["reasons"]
+    assert len(reasons) == MAX_REASONS + 1
+    assert reasons["other"] == 200 - MAX_REASONS
+    assert made.durable(199).reasons == reasons

@@ -214,7 +214,12 @@ def test_more_announced_frames_than_anybody_has_are_not_accepted(tmp_path: Path,
     assert ack is not None
     assert not ack.gap, "it is not asked for before there is room"
     stream.on_answer(result(0), 0.0)
-    wait_for(lambda: stream.advance(0.0) or stream.resolved > 60_000, 60, "the runs are decided")
+
+    def decided() -> bool:
+        stream.advance(0.0)
+        return stream.resolved > 60_000
+
+    wait_for(decided, 60, "the end of the runs")
     ack = stream.ack(2.0)
     assert ack is not None
     assert ack.gap

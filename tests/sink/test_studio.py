@@ -13,6 +13,7 @@ import pytest
 
 from common import messages as m
 from common.media import unpack
+from sink.compose import Composer
 from sink.ledger import State
 from sink.reorder import Decision
 from sink.studio import Studio
@@ -198,3 +199,36 @@ def test_durable_never_runs_ahead_of_the_file(tmp_path: Path) -> None:
     assert len(seen) >= 2
     made.close()
     assert made.durable == 99
+
+
+def test_a_picture_that_cannot_be_shown_costs_itself_only(
+    tmp_path: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes can make any picture, and FFmpeg does not convert them all."""
+    made = studio(recorded, tmp_path / "out.mp4", tmp_path / "out.jsonl")
+    compose = Composer.__call__
+
+    def refuses(self: Composer, picture: av.VideoFrame, *rest: Any) -> av.VideoFrame:
+        if picture.pts == recorded.notices[7].pts:
+            raise av.error.InvalidDataError(1, "no such conversion")
+        return compose(self, picture, *rest)
+
+    monkeypatch.setattr(Composer, "__call__", refuses)
+    ended = play(made, recorded.messages)
+    assert ended == [("annotated", "")] * 7 + [("failed", "bad_picture")] + [("annotated", "")] * 17
+    assert (made.error, made.durable) == ("", 24)
+    assert len(frame_times(tmp_path / "out.mp4")) == 24
+    assert lines(tmp_path / "out.jsonl")[7]["reason"] == "bad_picture"
+
+
+def test_a_sound_track_is_what_it_is_whatever_it_is_called(tmp_path: Path) -> None:
+    """Mu-law announced as AAC would be copied into MP4; some muxers end the process on it."""
+    said = record(make_clip(tmp_path / "in.mkv", "-c:v", "libx264", seconds=0.5, sound="-c:a pcm_mulaw -ar 8000"))
+    video, sound = said.hello.tracks
+    lie = msgspec.structs.replace(said.hello, tracks=[video, msgspec.structs.replace(sound, codec="aac")])
+    out = tmp_path / "out.mp4"
+    made = Studio(settings(out), lie, EPOCH, unpack(lie.tracks, said.blobs))
+    play(made, said.messages)
+    with av.open(str(out)) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        assert len(list(container.decode(audio=0))) > 3
