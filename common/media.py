@@ -137,7 +137,7 @@ def to_packet(header: Packet, payload: bytes | memoryview) -> av.Packet:
     # Not av.Packet(payload): that one has no padding behind it, and decoders read on into whatever lies there.
     packet = av.Packet(len(payload))
     if payload:
-        packet.update(payload)
+        packet.update(payload)  # type: ignore[arg-type]
     packet.pts, packet.dts = header.pts, header.dts
     packet.duration = header.duration
     packet.time_base = Fraction(*header.time_base)

@@ -16,6 +16,7 @@ venv)
 test)
     need ffmpeg ffmpeg
     need ffprobe ffmpeg
+    need ip iproute2
     ;;
 *)
     echo "usage: $0 [venv|test]" >&2

@@ -156,7 +156,10 @@ class RunDisplay:
     def tick(self) -> None:
         """Called several times a second."""
         now = self._clock()
-        if self._resolved != self._marks[-1][1]:
+        if self._resolved < self._marks[-1][1]:  # a part goes on from its last durable frame
+            self._marks.clear()
+            self._marks.append((now, self._resolved))
+        elif self._resolved != self._marks[-1][1]:
             self._marks.append((now, self._resolved))
         while len(self._marks) > 2 and now - self._marks[0][0] > RATE_S:
             self._marks.popleft()

@@ -114,7 +114,8 @@ class Run:
                 return Exit.INTERRUPTED
             for child, code in self._children.exits():
                 self._hear(self._children.rest(child))
-                if child.name == "producer" and not self._is_accident(code):
+                # Told to stop before it could listen, it was ended by the signal: that is no accident.
+                if child.name == "producer" and (self._interrupts or not self._is_accident(code)):
                     return self._verdict(child, code)
                 self._bury(child, code)
             for name, at in list(self._restart.items()):

@@ -85,7 +85,9 @@ class Letters:
 
     def missing(self, count: int, until: Stamp, now: float) -> None:
         """The next ``count`` pictures cannot be had any more; the one at ``until`` can."""
-        before = until.pts - (count + 1) * max(1, until.duration) if self._out is None else self._out
+        before = self._out
+        if before is None:  # times are never negative
+            before = max(-1, until.pts - (count + 1) * max(1, until.duration))
         step = max(1, (until.pts - before) // (count + 1))
         while count:
             run = min(count, m.MAX_RUN)

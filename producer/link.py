@@ -45,7 +45,7 @@ class Link:
         self._kept: deque[Numbered] = deque()  # acknowledged ones leave at the left
         self._cursor = 0  # position in _kept of the next one to transmit
         self._last = 0  # highest number given out
-        self._transmitted = 0  # highest number that a socket ever took
+        self.transmitted = 0  #: highest number that a socket ever took
         self._bytes = 0
         self._progress = 0.0  # when an acknowledgement last moved, or sending began
         self._rewound = -GAP_S
@@ -93,7 +93,7 @@ class Link:
 
     def amend(self, number: int, header: Head) -> bool:
         """Change the last message, which has number ``number`` and no payload, where it was not transmitted yet."""
-        if not self._kept or self._last != number or number <= self._transmitted:
+        if not self._kept or self._last != number or number <= self.transmitted:
             return False
         self._kept[-1] = replace(self._kept[-1], header=header)
         return True
@@ -104,7 +104,7 @@ class Link:
 
     def sent(self) -> None:
         """The message of the last :meth:`peek` was taken by the socket."""
-        self._transmitted = max(self._transmitted, self._kept[self._cursor].number)
+        self.transmitted = max(self.transmitted, self._kept[self._cursor].number)
         self._cursor += 1
 
     def ack(self, number: int, gap: bool, now: float) -> None:

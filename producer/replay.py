@@ -16,6 +16,9 @@ from producer.timeline import Stamp
 #: Keyframes before the last one at or before the wanted picture. One is for the leading pictures of an open GOP, which
 #: refer to the GOP before; the second for intra-refresh streams, whose pictures are whole only after a period.
 BACK = 2
+#: Video packets before the last one whose picture has come, among which a picture may still be waiting for its turn to
+#: be shown: the most that H.264 and H.265 allow (ITU-T H.264 A.3.1, H.265 A.4.2).
+REORDERED = 16
 #: Most packets and bytes that are kept. Beyond, the oldest go: a file can be read again, a live source has a gap.
 MAX_PACKETS, MAX_BYTES = 65536, 192 * 2**20
 
@@ -56,6 +59,7 @@ class Replay:
         self._bytes = 0
         self._next = 0
         self._floor = 0  # index of the first picture that may still be asked for
+        self._begins = 0, 0  # from this number on there was all that pictures from this index on need
 
     @property
     def bytes(self) -> int:
@@ -102,18 +106,42 @@ class Replay:
     def _start(self, index: int) -> int | None:
         """Number of the packet to start from for picture ``index``."""
         # In decoding order a picture may come before some that are shown earlier: the first packet counts.
-        wanted = next((kept.number for kept in self._kept if any(p.index >= index for p in kept.pictures)), self._next)
+        have = (kept.number for kept in self._kept if any(known.index >= index for known in kept.pictures))
+        wanted = next(have, None)
+        if wanted is None:
+            wanted = self._first_waiting()
+            if wanted is None:
+                return None
         keys = [number for number in self._keys if number <= wanted]
         if len(keys) > BACK:
             return keys[-1 - BACK]
-        return 0 if self._kept and self._kept[0].number == 0 else None
+        start, reach = self._begins
+        return start if index >= reach and self._kept and self._kept[0].number <= start else None
+
+    def _first_waiting(self) -> int | None:
+        """Number of the first packet whose picture may be inside the decoder, which lags behind with its threads. None:
+        it may be gone."""
+        before, number = -1, self._next
+        for kept in reversed(self._kept):
+            if kept.track:
+                continue
+            if kept.pictures or before >= 0:
+                before += 1
+            if not kept.pictures:
+                number = kept.number
+            if before == REORDERED:
+                break
+        known = before >= 0 or (bool(self._kept) and self._kept[0].number == 0)
+        return number if known else None
 
     def _free(self) -> None:
         if len(self._keys) <= BACK + 1:
             return
         start = self._start(self._floor)
-        while start is not None and self._kept and self._kept[0].number < start:
-            self._drop()
+        if start is not None:
+            self._begins = start, self._floor
+            while self._kept[0].number < start:
+                self._drop()
 
     def _drop(self) -> None:
         gone = self._kept.popleft()

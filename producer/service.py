@@ -32,6 +32,8 @@ PROGRESS_S = 0.2
 GRACE_S = 20.0
 #: After this long a silence, in seconds, nobody is.
 LEAVE_S = 1.5
+#: The same where the sink speaks and nothing moves on: an output takes nothing.
+STALLED_S = 5.0
 #: After this long, in seconds, the sink and the broker (which speaks every 0.25 s) are called silent; when that has
 #: lasted a second it is named.
 SILENT_S = 0.9
@@ -66,6 +68,7 @@ class Producer:
         self._served = False  # a worker for our model has been here
         self._unknown = True  # the sink does not know us (yet)
         self._known = self._heard  # when it last did
+        self._reached, self._moved = (0, -1), 0.0  # link and frames that the sink has dealt with, and since when
         self._next_hello = 0.0
         self._next_progress = 0.0
         self._ended = False
@@ -116,7 +119,7 @@ class Producer:
                 if self._feed.epoch is None:
                     return  # nothing was begun
                 if give_up is None:
-                    give_up = now + GRACE_S
+                    give_up, self._moved = now + GRACE_S, now
                     self._source.stop()
                     self._end("interrupted", now)
                 if now > give_up or self._deserted(now):
@@ -132,6 +135,11 @@ class Producer:
     def _deserted(self, now: float) -> bool:
         """Whether nobody is there who could resolve what is under way."""
         if now - self._known > LEAVE_S:
+            return True
+        reached = (self._feed.link.acknowledged, self._feed.window.resolved)
+        if reached != self._reached:
+            self._reached, self._moved = reached, now
+        if self._feed.window.unanswered == 0 and now - self._moved > STALLED_S:
             return True
         nobody = self._workers == 0 or now - self._news_at > LEAVE_S
         return nobody and self._feed.window.unanswered > 0
@@ -215,6 +223,9 @@ class Producer:
         elif feed.epoch is None or message.epoch != feed.epoch or message.stream != self._stream.name:
             self._refused.counts["other_epoch"] = self._refused.counts.get("other_epoch", 0) + 1
         elif isinstance(message, m.Ack):
+            if message.link > feed.link.transmitted or message.resolved > feed.index:
+                self._refused.warn("ack", "refused an acknowledgement of what was never sent")
+                return
             self._unknown = False
             feed.link.ack(message.link, message.gap, now)
             feed.window.ack(message, now)

@@ -142,15 +142,19 @@ class Source:
 
     def _demux(self) -> None:
         numbers = {track.index: number for number, track in enumerate(self.tracks)}
+        ended = 0  # tracks that have given their last, empty packet
         try:
             for packet in self._container.demux(self.tracks):
+                ended += packet.size == 0
                 self._wait_until_due(packet)
                 if not self._put(Demuxed(numbers[packet.stream.index], packet)):
                     break
         except av.FFmpegError as error:
             self.error = SourceError(f"{mask(self.address)} broke off: {error.strerror or error}")
         except Exception as error:  # noqa: BLE001  the thread must never die silently
-            self.error = SourceError(f"{mask(self.address)} cannot be read on: {type(error).__name__}: {error}")
+            # Once all tracks have ended, PyAV stumbles over those that appeared under way; damage can look like one.
+            if not (isinstance(error, IndexError) and ended >= len(self.tracks)):
+                self.error = SourceError(f"{mask(self.address)} cannot be read on: {type(error).__name__}: {error}")
         with self._changed:
             self.ended = True
         self._notify()

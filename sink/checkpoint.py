@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from common.config import Stream
-from sink.ledger import Books, entry
-from sink.outputs.place import Mark
+from sink.ledger import Books, State, entry
+from sink.outputs.place import Mark, part_path
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +84,26 @@ def load(stream: Stream, run: str) -> Checkpoint | None:
         entries = json.loads(path_of(stream).read_text(encoding="utf-8"))["streams"]
         found = next(one for one in entries if one["stream"] == stream.name)
         checkpoint = msgspec.convert(found["resume"], Checkpoint)
-    except (OSError, ValueError, LookupError, TypeError, StopIteration, msgspec.ValidationError):
+    except (OSError, ValueError, LookupError, TypeError, StopIteration, RecursionError, msgspec.ValidationError):
         return None
-    return checkpoint if checkpoint.run == run else None
+    outputs = {output.path for output in stream.outputs}
+    own = msgspec.structs.replace(checkpoint, marks=[mark for mark in checkpoint.marks if mark.path in outputs])
+    return own if checkpoint.run == run and _makes_sense(own) else None
+
+
+def _makes_sense(checkpoint: Checkpoint) -> bool:
+    """Whether the counts add up, and the files named are those of the outputs: they will be cut."""
+    books = checkpoint.books
+    return (
+        sum(books.states.values()) == books.frames
+        and all(count >= 0 for count in books.states.values())
+        and books.states.keys() <= set(State)
+        and all(map(_is_own, checkpoint.marks))
+    )
+
+
+def _is_own(mark: Mark) -> bool:
+    return all(
+        Path(part.path) in (Path(mark.path), part_path(Path(mark.path), number))
+        for number, part in enumerate(mark.parts, 1)
+    )

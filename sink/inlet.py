@@ -25,18 +25,24 @@ class Inlet:
         self._unacknowledged = 0
         self._acked_at = float("-inf")
 
-    def arrived(self, number: int) -> Arrival:
-        """Classify a message by its number; only NEW ones are to be handled."""
+    def classify(self, number: int) -> Arrival:
+        """What a message of this number is."""
         if number == self.link + 1:
+            return Arrival.NEW
+        return Arrival.DUPLICATE if number <= self.link else Arrival.BEYOND
+
+    def arrived(self, number: int) -> Arrival:
+        """Take a message in; only NEW ones are to be handled."""
+        arrival = self.classify(number)
+        if arrival is Arrival.NEW:
             self.link = number
             self.gap = False
             self._unacknowledged += 1
-            return Arrival.NEW
-        if number <= self.link:
+        elif arrival is Arrival.DUPLICATE:
             self.duplicates += 1
-            return Arrival.DUPLICATE
-        self.gap = True
-        return Arrival.BEYOND
+        else:
+            self.gap = True
+        return arrival
 
     def ack_due(self, now: float, progressed: bool = False) -> bool:
         """Whether an acknowledgement is to be sent now. ``progressed``: frames were resolved since the last."""

@@ -18,6 +18,7 @@ from common.trouble import Troubles, log_troubles
 from common.wire import Reader, encode
 from sink.checkpoint import Checkpoint
 from sink.ledger import State
+from sink.memory import give_back
 from sink.registry import Registry
 from sink.stream import SinkStream
 
@@ -32,7 +33,7 @@ BURST = 128
 #: Messages that arrive within this long of each other, in seconds, are handled together.
 SETTLE_S = 0.002
 #: An output that takes nothing for so long, in seconds, is called slow.
-STUCK_S = 0.9
+STUCK_S = 0.7
 #: So many sessions are remembered that another one has replaced.
 MAX_SUPERSEDED = 1024
 #: A closed stream is told of for so long, in seconds, where its producer stays.
@@ -71,8 +72,7 @@ class Sink:
         while True:
             now = time.monotonic()
             self._receive(now)
-            for stream in list(self._streams.values()):
-                self._step(stream, now)
+            self._step_all(now)
             self._progress(now)
             if self._stopper.draining:
                 give_up = give_up or now + GRACE_S
@@ -184,6 +184,13 @@ class Sink:
         self._send(peer, m.Closed(stream=name, epoch=past.epoch, states=states, error=error), now)
         report = {"stream": name, "frames": past.books.frames, "states": states, "reasons": past.books.reasons}
         self._status.say("closed", **report, repairs={}, parts=past.parts, error=error)
+
+    def _step_all(self, now: float) -> None:
+        before = len(self._streams)
+        for name in list(self._streams):
+            self._step(self._streams[name], now)
+        if len(self._streams) < before:  # here, where no variable holds them any more
+            give_back()
 
     def _step(self, stream: SinkStream, now: float) -> None:
         name, was_over = stream.config.name, stream.over

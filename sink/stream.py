@@ -28,6 +28,8 @@ from sink.times import OutputTimes
 
 #: Frames that may be announced and not decided, whatever the window: a live producer's exceeds it now and then.
 MAX_ANNOUNCED = 65536
+#: A message that makes no sense is asked for so many times more.
+MAX_REFUSALS = 5
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class SinkStream:
         self._ended = self._retired = False
         self._progressed = False
         self._most = max(MAX_ANNOUNCED, 4 * config.window)
+        self._refusals = 0  # of the message that is expected next
         self._held_up = False  # messages were not accepted, and are to be asked for when there is room again
         self.counts: Counter[str] = Counter()
         self._failures = Seldom(log)
@@ -84,26 +87,43 @@ class SinkStream:
             self._held_up = True
             self.counts["held_up"] += 1
             return
-        if self._inlet.arrived(message.link) is not Arrival.NEW:
-            return
-        try:
+        if self._inlet.classify(message.link) is Arrival.NEW:
+            try:
+                self._check(message)
+            except PeerError:
+                self._refuse()
+                raise
+        if self._inlet.arrived(message.link) is Arrival.NEW:
+            self._refusals = 0
             self._take(message, payload, now)
-        except PeerError:
-            self.give_up("refused")  # it cannot come again, and what follows builds on it
-            raise
 
-    def _take(self, message: m.Packet | m.Notice | m.End, payload: bytes, now: float) -> None:
-        """The next message in order. Raises PeerError where it makes no sense."""
+    def _check(self, message: m.Packet | m.Notice | m.End) -> None:
+        """Raises PeerError where the next message in order makes no sense."""
+        expected = self._reorder.announced
         if isinstance(message, m.Packet):
             if message.track >= len(self.hello.tracks):
                 raise PeerError("track", f"packet of track {message.track}, Hello named {len(self.hello.tracks)}")
-            self._renderer.packet(message, bytes(payload))
         elif isinstance(message, m.Notice):
-            if message.index != self._reorder.announced:
-                raise PeerError("index", f"notice of frame {message.index}, expected {self._reorder.announced}")
+            if message.index != expected:
+                raise PeerError("index", f"notice of frame {message.index}, expected {expected}")
             if message.count > 1 and message.fate != "gap":
                 raise PeerError("count", f"a notice of {message.count} frames that are {message.fate}")
-            self._times.take(message)
+            self._times.take(message)  # the last of the checks: it remembers
+        elif message.last != expected - 1:
+            raise PeerError("index", f"the end after frame {message.last}, announced were those before {expected}")
+
+    def _refuse(self) -> None:
+        """Damaged on its way, it comes again whole. If it does not, what follows builds on it."""
+        self._refusals += 1
+        self._inlet.gap = True
+        if self._refusals > MAX_REFUSALS:
+            self.give_up("refused")
+
+    def _take(self, message: m.Packet | m.Notice | m.End, payload: bytes, now: float) -> None:
+        """The next message in order."""
+        if isinstance(message, m.Packet):
+            self._renderer.packet(message, bytes(payload))
+        elif isinstance(message, m.Notice):
             self.ledger.announce(message.index, message.count)
             self._reorder.notice(message, now)
             self._renderer.announce(message)

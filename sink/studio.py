@@ -190,6 +190,7 @@ class Studio:
             self._durations.append(notice.duration)
             packets = list(self._encoder.encode(frame, notice.out, notice.duration, begins))
             self._composer.restore()  # the encoder has its own copy by now
+            self._rack.encoded(time)
         except OutputError as error:
             self._rack.fail(error)
             return True

@@ -184,8 +184,8 @@ def media_through(address: str) -> Callable[[config.Fleet], config.Fleet]:
 
 
 def require_named_output(trial: Trial, since: float) -> None:
-    """The sink names the output that does not take within 2 s, in the log."""
-    trial.require_named(since, "out.ts", parts=("sink",), within=NAMED_S + 0.5)
+    """The sink says within 2 s, in the log, that an output takes nothing; filling the pipe comes on top."""
+    trial.require_named(since, "output", "takes nothing", parts=("sink",), within=NAMED_S + 0.5)
 
 
 def require_lost(trial: Trial, reason: str) -> None:

@@ -84,6 +84,8 @@ class ContainerOutput:
         self._written: deque[int] = deque(maxlen=UNWRITTEN + 1)  # pts of the last pictures
         self._base = Fraction(1)
         self._durable: int | None = None  # pts of the last picture that is on disk, in the video's time base
+        #: The keyframe that this file begins with is in the encoder.
+        self.asked = False
         #: Time of the stream at the zero of this file, in seconds.
         self.origin = Fraction(0)
         #: Time of the last picture handed to the muxer, in seconds of the stream.
@@ -136,14 +138,16 @@ class ContainerOutput:
             if self._is_earlier(number, dts * base):
                 return
             dts -= round(self.origin / base)
-        floor = self._last_dts.get(number)
-        at = dts if dts is not None else (0 if floor is None else floor + max(1, packet.duration or 0))
+        # In the muxer's own units, which may be coarser than the packet's: times that differ must differ there.
+        own = Fraction(self._audio[number].time_base or base)
+        floor, length = self._last_dts.get(number), round((packet.duration or 0) * base / own)
+        at = round(dts * base / own) if dts is not None else (0 if floor is None else floor + max(1, length))
         if self.kind in NO_NEGATIVE:
             at = max(at, 0)
         if floor is not None and at <= floor:
             at = floor + 1
         self._last_dts[number] = at
-        copy = _copy(packet, self._audio[number], at, base, packet.duration or 0)
+        copy = _copy(packet, self._audio[number], at, own, length)
         try:
             self._container.mux(copy)
         except av.InvalidDataError:  # the packet's bytes, not the file: some muxers look into them (ADTS into MP4)
@@ -255,7 +259,7 @@ def _is_adts(track: AudioStream) -> bool:
 def _copy(packet: av.Packet, stream: VideoStream | AudioStream, at: int, base: Fraction, duration: int) -> av.Packet:
     """A packet of its own for one muxer, which changes what it is given."""
     copy = av.Packet(packet.size)  # with padding behind it, which av.Packet(bytes) lacks
-    copy.update(packet)
+    copy.update(packet)  # type: ignore[arg-type]
     copy.pts = copy.dts = at
     copy.time_base, copy.duration = base, duration
     copy.is_keyframe = packet.is_keyframe

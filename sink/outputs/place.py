@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -20,7 +21,7 @@ class Part(msgspec.Struct, frozen=True):
     """One file. ``origin``: time of the stream at the file's zero, in seconds ("12/5")."""
 
     path: str
-    origin: str = "0"
+    origin: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,40}(/[1-9][0-9]{0,40})?$")] = "0"
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

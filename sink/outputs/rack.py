@@ -77,7 +77,12 @@ class Rack:
     def wants(self, time: Fraction) -> tuple[bool, bool]:
         """Whether any file wants the picture at ``time`` (seconds), and whether one begins with it."""
         wanting = [output for output in self._files if output.wants(time)]
-        return bool(wanting), any(not output.opened for output in wanting)
+        return bool(wanting), any(not output.asked for output in wanting)
+
+    def encoded(self, time: Fraction) -> None:
+        """The encoder has the picture at ``time``, as a keyframe if one was to begin with it. Packets may come later."""
+        for output in self._files:
+            output.asked = output.asked or output.wants(time)
 
     def picture(self, packet: av.Packet, duration: int, template: VideoStream) -> None:
         """One encoded picture, for each file that wants it; then the sound up to it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import random
 from collections.abc import Iterator
 from fractions import Fraction
@@ -285,3 +286,15 @@ def test_a_carrier_that_is_too_large_to_be_sent_is_not_used(clips: Path, monkeyp
     monkeypatch.setattr(media, "MAX_CARRIER", 50)
     with av.open(str(clip(clips, "h264"))) as container, pytest.raises(media.UncarriedCodec):
         media.pack(container.streams.video[0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 63, 1000, 70_000])
+def test_behind_a_packet_there_are_zeros(size: int) -> None:
+    """Decoders read on: 64 bytes, FFmpeg's AV_INPUT_BUFFER_PADDING_SIZE. What they found in another's memory would make
+    their pictures differ (MPEG-4's did, now and then)."""
+    header = m.Packet(stream="s", epoch=1, link=7, track=0, pts=5, time_base=(1, 1000), key=True)
+    for payload in (b"\xff" * size, memoryview(b"\xff" * size)):
+        packet = media.to_packet(header, payload)
+        assert bytes(packet) == payload
+        assert ctypes.string_at(packet.buffer_ptr + size, 64) == bytes(64)
+    assert media.to_packet(header, b"").size == 0

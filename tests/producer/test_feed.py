@@ -12,7 +12,8 @@ import pytest
 from common import config
 from common import messages as m
 from producer.feed import Feed
-from producer.source import Source
+from producer.replay import MAX_BYTES
+from producer.source import Demuxed, Source
 from tests.builders import EPOCH, ack
 from tests.support import make_clip, wait_for
 
@@ -218,3 +219,112 @@ def test_damage_is_counted_and_goes_on(tmp_path: Path) -> None:
     assert all(a.out < b.out for a, b in pairwise(told))
     corrupt = [notice for notice in told if notice.fate == "corrupt"]
     assert not {notice.index for notice in corrupt} & {frame.index for frame in bench.broker.frames}
+
+
+@pytest.fixture(scope="module")
+def open_gop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A keyframe every 12 frames, each with leading pictures."""
+    path = tmp_path_factory.mktemp("feed") / "open.mkv"
+    options = "open-gop=1:keyint=12:min-keyint=12:bframes=3:b-adapt=0:scenecut=0"
+    return make_clip(path, "-c:v", "libx264", "-x264-params", options, seconds=4, size="96x64", sound="-c:a aac -ac 1")
+
+
+def covered(told: list[m.Notice]) -> list[int]:
+    return [index for notice in told for index in range(notice.index, notice.index + notice.count)]
+
+
+class LiveBench(Bench):
+    """The time is the stream's own: one frame in 40 ms. ``away``: when the sink takes and acknowledges nothing."""
+
+    def __init__(self, clip: Path, away: tuple[float, float], **settings: Any) -> None:
+        super().__init__(clip, mode="live", every=10_000, **settings)
+        self._away, self._now = away, 0.0
+        self.most = 0
+
+    def run(self) -> list[m.Head]:
+        heard: list[m.Head] = []
+        feed = self.feed
+        while not (self.source.drained and feed.idle):
+            if not feed.idle:
+                assert feed.announce(self._now), "live never waits"
+                self._now = feed.index / 25
+            elif (one := self.source.take()) is not None:
+                feed.take(one, self._now)
+            else:
+                wait_for(lambda: self.source._queue or self.source.drained, 5, "a packet")
+            if not self._away[0] <= self._now < self._away[1]:
+                heard += self.messages()
+                feed.link.ack(feed.link.next_number - 1, False, self._now)
+            self.most = max(self.most, feed.link.unacknowledged)
+            feed.check()
+        feed.end("", self._now)
+        return heard + self.messages()
+
+
+def test_live_leaves_out_what_the_link_has_no_room_for(open_gop: Path) -> None:
+    """The sink is away for long enough that the oldest message is too old, and for no longer than a GOP after that."""
+    bench = LiveBench(open_gop, away=(0.4, 3.5))
+    sent = bench.run()
+    told = notices(sent)
+    assert covered(told) == list(range(100)), "every frame is told of, once"
+    lost = covered([notice for notice in told if notice.fate == "gap"])
+    assert bench.feed.gaps == len(lost)
+    spared = set(range(lost[0], lost[-1] + 1)) - set(lost)
+    assert len(spared) <= 1, "coded before the first packet that was left out, shown after its picture"
+    assert 84 <= lost[0] <= 88, "3 seconds after the first message that is not acknowledged"
+    packets = {one.link: one for one in sent if isinstance(one, m.Packet)}
+    after = next(notice for notice in told if notice.index == lost[-1] + 1)
+    assert packets[after.packet or 0].key, "the gap ends with a keyframe's picture"
+    leading = [one for one in packets.values() if one.link > (after.packet or 0) and (one.pts or 0) < (after.pts or 0)]
+    assert [one for one in leading if one.track == 0], "its leading pictures were on the way, and are gaps all the same"
+    assert {notice.packet for notice in told if notice.fate == "gap"} == {None}
+    assert all(notice.packet in packets for notice in told if notice.fate != "gap")
+    assert [one.link for one in sent] == list(range(1, len(sent) + 1))  # type: ignore[attr-defined]
+    assert isinstance(sent[-1], m.End)
+    assert sent[-1].last == 99
+    assert all(a.out < b.out for a, b in pairwise(told))
+
+
+def test_live_costs_no_memory_while_nobody_takes_anything(open_gop: Path) -> None:
+    """Ten thousand frames, over and over the same clip: the feed is told a longer story than the file's."""
+    bench = LiveBench(open_gop, away=(0.0, 1e9))
+    feed, now, round_ = bench.feed, 0.0, 0
+    with av.open(str(open_gop)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    sizes: list[int] = []
+    while feed.index < 10_000:
+        for packet in packets:
+            copy = av.Packet(bytes(packet))
+            copy.pts = (packet.pts or 0) + round_ * 4000
+            copy.dts = copy.pts
+            copy.time_base, copy.is_keyframe = packet.time_base, packet.is_keyframe
+            feed.take(Demuxed(0, copy), now)
+            while not feed.idle:
+                assert feed.announce(now)
+            now += 0.04
+        round_ += 1
+        sizes.append(feed.link.unacknowledged)
+    feed.check()
+    assert set(sizes[2:-2]) == {sizes[2]}, "the last Notice grows, no other comes"
+    assert feed.link.unacknowledged < 300
+    assert feed._replay.bytes <= MAX_BYTES
+    told = notices(bench.messages())
+    assert covered(told) == list(range(feed.index + 1))
+    assert sum(notice.count for notice in told if notice.fate == "gap") == feed.gaps > 9800
+
+
+def test_live_without_pictures_at_the_sink_tells_gaps_as_well(open_gop: Path) -> None:
+    bench = LiveBench(open_gop, away=(0.0, 3.5), media=False)
+    told = notices(bench.run())
+    assert covered(told) == list(range(100))
+    lost = covered([notice for notice in told if notice.fate == "gap"])
+    assert lost
+    assert min(lost) >= 75
+    assert told[-1].fate == "not_sampled", "with room again there are no gaps: nothing refers to anything"
+
+
+def test_lossless_never_has_gaps(open_gop: Path) -> None:
+    bench = Bench(open_gop, every=10_000)
+    told = notices(bench.run())
+    assert {notice.fate for notice in told} == {"sent", "not_sampled"}
+    assert bench.feed.gaps == 0

@@ -181,3 +181,44 @@ def test_an_acknowledgement_of_what_was_not_transmitted_does_no_harm() -> None:
     assert link.empty
     put(link, 1)
     assert transmit(link) == [4]
+
+
+def test_a_live_link_is_full_as_well_when_its_oldest_message_is_old() -> None:
+    link = Link(max_behind=3.0)
+    put(link, 1, now=10.0)
+    put(link, 1, now=12.9)
+    assert not link.full(13.0)
+    assert link.full(13.01)
+    transmit(link)
+    assert link.full(13.01), "transmitted is not arrived"
+    link.ack(1, gap=False, now=13.01)
+    assert not link.full(13.01)
+    assert not Link().full(1e9)
+    lasting = Link()
+    put(lasting, 1, now=0.0)
+    assert not lasting.full(1e9), "lossless waits however long it takes"
+
+
+def test_the_last_message_can_be_changed_until_it_is_transmitted() -> None:
+    link = Link()
+    put(link, 2)
+    assert not link.amend(1, notice(0, link=1)), "only the last one"
+    longer = notice(1, "gap", link=2, count=7)
+    assert link.amend(2, longer)
+    transmit_one = link.peek()
+    assert transmit_one is not None
+    link.sent()
+    assert link.amend(2, longer), "the one before it was transmitted, not this one"
+    last = link.peek()
+    assert last is not None
+    assert last.header == longer
+    link.sent()
+    assert not link.amend(2, longer)
+    link.tick(SILENCE_S + 1)
+    assert link.unsent == 2
+    assert not link.amend(2, longer), "rewound, but the sink may have it"
+    link.ack(2, gap=False, now=9.0)
+    assert not link.amend(2, longer), "acknowledged"
+    assert not link.amend(3, longer), "not given out yet"
+    assert (link.acknowledged, link.next_number) == (2, 3)
+    link.check()

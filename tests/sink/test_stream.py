@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from common import messages as m
 from common.errors import PeerError
 from sink.checkpoint import Checkpoint
-from sink.stream import MAX_ANNOUNCED, SinkStream
+from sink.stream import MAX_ANNOUNCED, MAX_REFUSALS, SinkStream
 from tests.builders import EPOCH, STREAM, TICK, end, expired, gave_up, notice, result
 from tests.feeds import Recorded, record, settings
 from tests.support import frame_times, lines, make_clip, wait_for
@@ -182,14 +182,30 @@ def test_a_ledger_that_cannot_be_written_is_told(tmp_path: Path, open_stream: Op
     ],
 )
 def test_what_a_producer_may_not_say(tmp_path: Path, open_stream: Open, message: Any, why: str) -> None:
-    """It cannot be said again, so the stream ends; what was announced is accounted for."""
+    """It may be damage, and is asked for again; then the stream ends, and what was announced is accounted for."""
     stream = open_stream(tmp_path / "a.jsonl")
     stream.on_link(notice(0, link=1), b"", 0.0)
-    with pytest.raises(PeerError, match=why):
-        stream.on_link(message, b"x", 0.0)
+    for turn in range(MAX_REFUSALS + 1):
+        assert "lost" not in stream.ledger.states
+        with pytest.raises(PeerError, match=why):
+            stream.on_link(message, b"x", 0.0)
+        ack = stream.ack(float(turn))
+        assert ack is not None
+        assert (ack.link, ack.gap) == (1, True)
     stream.on_link(notice(1, link=3), b"", 0.0)
     assert finish(stream).states == {"lost": 1}
     assert stream.counts["after_end"] == 1
+
+
+def test_what_was_damaged_on_its_way_comes_again(tmp_path: Path, open_stream: Open) -> None:
+    stream = open_stream(tmp_path / "a.jsonl")
+    for damaged, whole in ((notice(7, link=1), notice(0, link=1)), (end(2, 5), end(2, 0))):
+        for _ in range(MAX_REFUSALS):
+            with pytest.raises(PeerError):
+                stream.on_link(damaged, b"", 0.0)
+        stream.on_link(whole, b"", 0.0)
+    stream.on_answer(result(0), 0.0)
+    assert finish(stream).states == {"annotated": 1}
 
 
 def test_a_hello_that_does_not_open(tmp_path: Path, recorded: Recorded) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from common import messages as m
+from common.config import Encoding
 from common.media import unpack
 from sink.compose import Composer
 from sink.ledger import State
@@ -163,8 +164,6 @@ def test_without_any_output_left(tmp_path: Path, recorded: Recorded) -> None:
 
 
 def test_an_encoder_that_does_not_open_fails_the_files_only(tmp_path: Path, recorded: Recorded) -> None:
-    from common.config import Encoding
-
     made = studio(recorded, tmp_path / "a.mp4", tmp_path / "b.jsonl", encoding=Encoding(encoder="x264", preset="warp"))
     play(made, recorded.messages)
     assert "no encoder opens" in made.error
@@ -232,3 +231,13 @@ def test_a_sound_track_is_what_it_is_whatever_it_is_called(tmp_path: Path) -> No
     with av.open(str(out)) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
         assert len(list(container.decode(audio=0))) > 3
+
+
+@pytest.mark.parametrize("preset", ["ultrafast", "medium"])
+def test_a_file_begins_with_one_keyframe(tmp_path: Path, recorded: Recorded, preset: str) -> None:
+    """Though the encoder holds some dozens of pictures before its first packet shows that it has begun."""
+    made = studio(recorded, tmp_path / "a.mp4", encoding=Encoding(encoder="x264", preset=preset))
+    play(made, recorded.messages)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        keys = [packet.is_keyframe for packet in container.demux(video=0) if packet.size]
+    assert keys == [True] + [False] * 24
