@@ -36,7 +36,7 @@ LEAVE_S = 1.5
 STALLED_S = 5.0
 #: After this long, in seconds, the sink and the broker (which speaks every 0.25 s) are called silent; when that has
 #: lasted a second it is named.
-SILENT_S = 0.9
+SILENT_S = 0.7
 #: Most messages taken from one socket before other work is done.
 BURST = 64
 #: While there is work to do, sockets are looked at this often, in seconds.

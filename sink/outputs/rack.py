@@ -80,7 +80,7 @@ class Rack:
         return bool(wanting), any(not output.asked for output in wanting)
 
     def encoded(self, time: Fraction) -> None:
-        """The encoder has the picture at ``time``, as a keyframe if one was to begin with it. Packets may come later."""
+        """The encoder has the picture at ``time``, as a keyframe if one was to begin with it. Packets come later."""
         for output in self._files:
             output.asked = output.asked or output.wants(time)
 

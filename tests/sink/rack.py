@@ -1,4 +1,4 @@
-"""A stream of numbered grey pictures and a real sound track, played into a rack: for tests of outputs and their parts."""
+"""A stream of numbered grey pictures and a real sound track, played into a rack: for tests of outputs and parts."""
 
 from __future__ import annotations
 

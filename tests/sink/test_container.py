@@ -169,7 +169,7 @@ def test_a_full_disk_is_told_and_the_file_can_be_left(tmp_path: Path, kind: str)
 
 
 def killed(path: Path, clip: Path | None = None, count: int = 240, tick: int = TICK, silent: bool = False) -> Fraction:
-    """Let a writer of ``count`` pictures (and the clip's sound) be killed; returns the time that it took for durable."""
+    """Let a writer of ``count`` pictures (and the clip's sound) be killed; returns the time it took for durable."""
     sounds: list[Sound] = []
     waiting: list[av.Packet] = []
     if clip is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,9 @@ END = 100
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rack") / "clip.mp4"
-    return make_clip(path, "-c:v", "libx264", "-preset", "ultrafast", seconds=END / 25, size="96x64", sound="-c:a aac -ac 1")
+    return make_clip(
+        path, "-c:v", "libx264", "-preset", "ultrafast", seconds=END / 25, size="96x64", sound="-c:a aac -ac 1"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,9 @@ def test_each_output_goes_on_at_its_own_place(tmp_path: Path, clip: Path, record
     assert [line["index"] for line in lines(outputs[3])] == list(range(END))
     assert [line["epoch"] for line in lines(outputs[3])] == [1] * (durable + 1) + [2] * (END - durable - 1)
     final = second.rack.marks(END)
-    assert [[part.path for part in mark.parts] for mark in final[:3]] == [[str(one) for one in parts(path)] for path in outputs[:3]]
+    assert [[part.path for part in mark.parts] for mark in final[:3]] == [
+        [str(one) for one in parts(path)] for path in outputs[:3]
+    ]
 
 
 def test_a_part_of_mp4_starts_at_zero_the_others_keep_the_streams_times(tmp_path: Path, recorded: Recorded) -> None:
@@ -152,7 +155,9 @@ def test_wants_only_what_no_earlier_part_has(tmp_path: Path) -> None:
 
 def test_an_output_that_had_failed_stays_away(tmp_path: Path) -> None:
     outputs = [tmp_path / "a.mp4", tmp_path / "b.mkv", tmp_path / "c.jsonl"]
-    positions = {str(path): Position((Part(str(path)),), error=f"cannot write {path}") for path in (outputs[0], outputs[2])}
+    positions = {
+        str(path): Position((Part(str(path)),), error=f"cannot write {path}") for path in (outputs[0], outputs[2])
+    }
     player = Player(outputs, None, positions)
     for _ in player.play(0, 10):
         pass
@@ -186,8 +191,8 @@ class Disk:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    yield lambda room: Disk(monkeypatch, room)
+def disk(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda room: Disk(monkeypatch, room)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
@@ -200,7 +205,7 @@ def test_a_full_disk_in_lossless_mode_can_be_gone_on_from(
     last = -1
     kept: tuple[int, list[Mark]] = (-1, player.rack.marks(-1))
     with pytest.raises(DiskFull, match=f"cannot write {outputs[0]}: No space left on device"):
-        for last in player.play(0, END):
+        for last in player.play(0, END):  # noqa: B007  looked at below
             kept = player.durable, player.rack.marks(player.durable)
         player.close()
     player.rack.abandon()

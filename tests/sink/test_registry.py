@@ -133,7 +133,9 @@ class Usage(NamedTuple):
     free: int
 
 
-def test_no_try_before_there_is_space_on_the_disk_of_each_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_try_before_there_is_space_on_the_disk_of_each_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folders = tmp_path / "one", tmp_path / "two"
     for folder in folders:
         folder.mkdir()

@@ -38,7 +38,7 @@ def test_cut_wherever_it_broke_off(tmp_path: Path, recorded: Recorded, kind: str
     marks: list[tuple[int, Mark]] = []  # (durable, mark) as the sink saves them
     for index in player.play(0, FRAMES):
         if index in (45, 60, 80):
-            marks.append((player.durable, player.rack.marks(player.durable)[0]))
+            marks += [(player.durable, player.rack.marks(player.durable)[0])]
     player.die()
     whole = path.read_bytes()
     for durable, mark in marks:
