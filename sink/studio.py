@@ -71,7 +71,7 @@ class Studio:
         self._shown: deque[tuple[int, Fraction]] = deque()  # (index, seconds) of pictures that are not yet durable
         self._durations: deque[int] = deque()  # of the pictures inside the encoder
         self._seldom = Seldom(log)
-        self.durable = -1
+        self.durable = self._last = -1
 
     def open(self) -> None:
         """Find out where the outputs go on."""
@@ -127,6 +127,7 @@ class Studio:
     def _told(self, decision: Decision, state: State, reason: str) -> tuple[State, str]:
         self._pairing.settled(decision.notice.pts, decision.notice.packet)
         self._rack.line(decision, state, reason)
+        self._last = decision.index
         if not self._rack.has_files:
             self.durable = decision.index
         return state, reason
@@ -144,8 +145,8 @@ class Studio:
             except OutputError as error:
                 self._rack.fail(error)
         self._rack.close()
-        if not self.error and self._shown:
-            self.durable = self._shown[-1][0]
+        # Frames without a picture have lines too, and an output that has failed is not gone on with.
+        self.durable = self._last
 
     def abandon(self) -> None:
         """Leave every output as it is."""

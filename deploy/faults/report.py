@@ -57,10 +57,13 @@ def list_cases(cases: Sequence[Case], console: Console) -> None:
 
 def show(rows: Sequence[Row], console: Console) -> None:
     """The whole table."""
+    if not console.is_terminal:  # a log file has no edge that words must be squeezed before
+        console.width = max(console.width, 200)
     table = Table(box=None)
     for number, heading in enumerate(HEADINGS):
         figure = number in (1, 2, 4, 5, 6, 7, 8)
-        table.add_column(heading, justify="right" if figure else "left", no_wrap=figure or number == 0, overflow="fold")
+        table.add_column(heading, justify="right" if figure else "left", no_wrap=figure or number == 0, overflow="fold",
+                         min_width=0 if figure else 14)  # fmt: skip
     for row in rows:
         style = {"ok": "", "FAILED": "bold red", "skipped": "dim"}.get(row.state, "")
         table.add_row(*cells(row), style=style)

@@ -75,6 +75,7 @@ def test_a_worker_host_is_cut_off(tmp_path: Path, clip: Path) -> None:
     run.check_whole()
 
 
+@pytest.mark.slow
 def test_the_producers_host_is_cut_off(tmp_path: Path, clip: Path) -> None:
     """From the sink and the broker: the run waits, and goes on afterwards."""
     with spread(tmp_path, clip, "producer", 1) as (run, hosts):

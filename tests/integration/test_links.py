@@ -77,9 +77,8 @@ def test_partition(tmp_path: Path, clip: Path) -> None:
     run.check_whole()
 
 
-@pytest.mark.parametrize(
-    "name", ["media", *(pytest.param(name, marks=pytest.mark.slow) for name in LINKS if name != "media")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LINKS)
 def test_partition_of_one_link(tmp_path: Path, clip: Path, name: str) -> None:
     """One link is mute for longer than the heartbeats allow: it is given up and made anew."""
     with running(tmp_path, clip) as (run, links):

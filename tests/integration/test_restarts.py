@@ -96,6 +96,7 @@ def test_producer_killed(place: Place, clip: Path, at: int) -> None:
     run.check_whole(FRAMES)
 
 
+@pytest.mark.slow
 def test_one_after_the_other(place: Place, clip: Path) -> None:
     run = Run(place, clip, "--model", "echo:20")
     for at, part in zip((30, 60, 90, 120), ("broker", "sink", "workers", "producer"), strict=True):
