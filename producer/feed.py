@@ -159,6 +159,7 @@ class Feed:
     def _use(self, kept: Kept, now: float) -> None:
         packet = kept.packet
         left_out = self._live and self._gaps.leaves_out(kept.number, kept.starts, self.link.full(now))
+        left_out = left_out and packet.size > 0  # the end costs nothing, and brings what the sink's decoder still holds
         if self.media and not self.catching_up and not left_out:
             self._letters.packet(kept, now)
         if kept.track:

@@ -1,7 +1,7 @@
 """All outputs of one stream. An output that fails is closed and named; the others go on (DESIGN §7).
 
 Only a full disk is different in lossless mode, where nothing may be lost: there it ends all outputs, to be gone on with
-when there is space (decision 0012).
+when there is space (decision 0014).
 """
 
 from __future__ import annotations

@@ -119,20 +119,20 @@ class Walk:
         decoder = prepare_decoder(unpack(self.hello.tracks, self.blobs)[0], self.feed.threads, for_model=True)  # type: ignore[arg-type]
         return self.feed.restart(self._epoch, True, resume, decoder)
 
-    def run(self, until: int | None = None, lag: int | None = None) -> Said:
+    def run(self, until: int | None = None, lag: int | None = None, now: float = 0.0) -> Said:
         """Go on to the end, or up to the notice of frame ``until``; all but the last ``lag`` frames are durable."""
         feed = self.feed
         while until is None or feed.index < until:
             if not feed.idle:
-                assert feed.announce(0.0)
+                assert feed.announce(now)
                 if lag is not None:
                     feed.durable(feed.index - lag)
             elif feed.replaying:
-                feed.replay(0.0)
+                feed.replay(now)
             elif (one := self.source.take()) is not None:
-                feed.take(one, 0.0)
+                feed.take(one, now)
             elif self.source.drained:
-                feed.end("", 0.0)
+                feed.end("", now)
                 break
             else:
                 wait_for(lambda: self.source._queue or self.source.drained, 20, "a packet")
@@ -319,6 +319,22 @@ def test_live_tells_what_is_no_longer_kept_as_gaps(folder: Path) -> None:
     outs = [one.out for one, _ in again if isinstance(one, m.Notice)]
     assert outs == sorted(set(outs)), "the gap lies before what comes after it"
     walk.shown(again)
+
+
+def test_live_leaves_out_what_is_replayed_when_the_link_is_full(folder: Path) -> None:
+    """That a packet was forwarded in an earlier epoch is of no use to this one's sink."""
+    walk = Walk(clip_of("mpeg2", folder), mode="live", every=1000)
+    walk.begin()
+    walk.run()
+    assert walk.restart(0)
+    said = walk.run(until=10)
+    late = walk.run(now=100.0)  # nothing was acknowledged meanwhile
+    assert [payload for one, payload in late if isinstance(one, m.Packet)] == [b""], "the end is told"
+    told = [one for one, _ in said + late if isinstance(one, m.Notice)]
+    gaps = [index for one in told if one.fate == "gap" for index in range(one.index, one.index + one.count)]
+    assert len(gaps) > 80
+    assert gaps[3:] == list(range(gaps[3], FRAMES)), "but for what was on the way before"
+    assert walk.shown(said + late).keys() == set(range(FRAMES)) - set(gaps)
 
 
 def test_a_live_source_counts_on(folder: Path) -> None:
