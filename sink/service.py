@@ -33,7 +33,7 @@ BURST = 128
 #: Messages that arrive within this long of each other, in seconds, are handled together.
 SETTLE_S = 0.002
 #: An output that takes nothing for so long, in seconds, is called slow.
-STUCK_S = 0.7
+STUCK_S = 0.6
 #: So many sessions are remembered that another one has replaced.
 MAX_SUPERSEDED = 1024
 #: A closed stream is told of for so long, in seconds, where its producer stays.
