@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import Measured, describe, measure
+from benchmarks.machine import Measured, measure
 from benchmarks.model_alone import measured
+from deploy.faults.report import machine
 
 #: Frames of the short and the long clip, at 50 a second.
 SHORT, LONG = 250, 1000
@@ -131,7 +132,7 @@ def run(folder: Path, rounds: int) -> dict[str, Any]:
     # Pairs of one round: the machine's speed drifts from round to round.
     shares = [a.cpu_ms / (MAX_RATIO * b.cpu_ms + MODEL_FACTOR * model) for a, b in zip(face, base, strict=True)]
     return {
-        "machine": describe(),
+        "machine": machine(),
         "clip": "1920x1080, 50 fps, H.264, AAC",
         "ffmpeg_cpu_ms": round(medians["ffmpeg"], 2),
         "echo_cpu_ms": round(medians["echo"], 2),

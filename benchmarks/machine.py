@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
-
-
-def describe() -> str:
-    """The machine in one line."""
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-    return f"{os.cpu_count()} cores of {model}, {memory} GiB, {platform.system()} {platform.release().split('-')[0]}, Python {platform.python_version()}"  # noqa: E501
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ import av
 import cv2
 
 from benchmarks.chain import SHORT, clip
-from benchmarks.machine import describe
 from common import codec
 from common.media import prepare_decoder
 from common.messages import Detection, InputSpec
 from common.picture import planes_of
+from deploy.faults.report import machine
 from producer.prepare import Preparer
 from sink.annotate import Annotator
 
@@ -67,7 +67,7 @@ def main() -> None:
         annotator.draw((planes.y, planes.u, planes.v), boxes)
 
     rows.append(("draw 8 labelled boxes", timed(draw, frames)))
-    print(describe())
+    print(machine())
     for what, cost in rows:
         print(f"{cost:7.2f} ms  {what}")
 

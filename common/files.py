@@ -23,6 +23,11 @@ def is_live(address: str) -> bool:
     return path is None or str(path).startswith("/dev/")
 
 
+def ledger_path(output: Path) -> Path:
+    """Where the ledger of a stream with this first output lies: ``a.mp4`` → ``a.ledger.json``."""
+    return output.with_suffix(".ledger.json")
+
+
 def check_source_file(path: Path) -> None:
     """Raises SourceError for what cannot be a source."""
     try:

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from common.errors import Exit, HeadraceError
 from common.transport import Waker
@@ -76,13 +75,9 @@ class Stopper:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.draining:
-            self._leave(Exit.INTERRUPTED)
+            remove_run_folder_if_orphaned()
+            os._exit(Exit.INTERRUPTED)
         self.stop()
-
-    @staticmethod
-    def _leave(code: Exit) -> NoReturn:
-        remove_run_folder_if_orphaned()
-        os._exit(code)
 
 
 def die_with_parent(parent: int) -> None:

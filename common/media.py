@@ -132,12 +132,18 @@ def prepare_decoder(track: VideoStream, threads: int, for_model: bool = False) -
     return codec
 
 
+def padded(payload: bytes | memoryview | av.Packet) -> av.Packet:
+    """A packet of its own with these bytes. Not ``av.Packet(payload)``: that one has no padding behind it, and decoders
+    read on into whatever lies there."""
+    packet = av.Packet(memoryview(payload).nbytes)
+    if packet.size:
+        packet.update(payload)  # type: ignore[arg-type]
+    return packet
+
+
 def to_packet(header: Packet, payload: bytes | memoryview) -> av.Packet:
     """The PyAV packet of a wire packet; ``opaque`` is its link number. An empty payload is the flush marker."""
-    # Not av.Packet(payload): that one has no padding behind it, and decoders read on into whatever lies there.
-    packet = av.Packet(len(payload))
-    if payload:
-        packet.update(payload)  # type: ignore[arg-type]
+    packet = padded(payload)
     packet.pts, packet.dts = header.pts, header.dts
     packet.duration = header.duration
     packet.time_base = Fraction(*header.time_base)

@@ -31,6 +31,13 @@ class Said:
     record: dict[str, Any]
 
 
+def command_of(name: str, stream: str) -> tuple[str, list[str]]:
+    """Module and arguments of the part ``name`` (``broker``, ``sink``, ``producer``, ``worker-1`` …), beside ``-c``."""
+    if name.startswith("worker"):
+        return "workers", ["--name", name]
+    return name, ["--stream", stream] if name == "producer" else []
+
+
 @dataclass(slots=True)
 class Child:
     """A running part."""

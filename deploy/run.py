@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from common import config
 from common.errors import Exit, HeadraceError, LinkError, ModelError, OutputError
 from common.lifecycle import FOLDER_MARK
-from deploy.children import Child, Children, Said
+from deploy.children import Child, Children, Said, command_of
 from deploy.spec import RunOptions, build
 
 #: A part that was told to stop gets this long, in seconds, before it is killed.
@@ -64,7 +64,7 @@ class Run:
     def __call__(self) -> Exit:
         """Run to the end. Raises HeadraceError with the first cause."""
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        folder = _private_folder()
+        folder = private_folder()
         self._children = Children(folder)
         try:
             fleet = build(self._options, Path(folder))
@@ -89,13 +89,8 @@ class Run:
         return [*(f"worker-{number}" for number in range(1, fleet.workers.count + 1)), "broker", "sink", "producer"]
 
     def _start(self, name: str) -> None:
-        arguments = ["-c", self._file]
-        if name.startswith("worker"):
-            self._children.start(name, "workers", [*arguments, "--name", name])
-        elif name == "producer":
-            self._children.start(name, "producer", [*arguments, "--stream", self._stream])
-        else:
-            self._children.start(name, name, arguments)
+        module, more = command_of(name, self._stream)
+        self._children.start(name, module, ["-c", self._file, *more])
 
     def _watch(self) -> Exit:
         told = False
@@ -209,7 +204,7 @@ def check_model(spec: str) -> None:
         raise ModelError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"unknown model {spec!r}")
 
 
-def _private_folder() -> str:
+def private_folder() -> str:
     """A folder of mode 0700 for sockets and the configuration. Raises OutputError."""
     for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
         if base and len(os.fsencode(base)) <= MAX_BASE and os.access(base, os.W_OK):

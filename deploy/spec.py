@@ -13,7 +13,7 @@ import msgspec
 
 from common import config
 from common.errors import UsageError
-from common.files import check_output_file, check_source_file, is_live, local_path
+from common.files import check_output_file, check_source_file, is_live, ledger_path, local_path
 
 #: Ending → kind of output.
 KINDS: dict[str, Literal["mp4", "mkv", "ts", "jsonl"]] = {
@@ -122,11 +122,6 @@ def build(options: RunOptions, folder: Path) -> config.Fleet:
     except msgspec.ValidationError as error:
         # The configuration's keys are the options' names.
         raise UsageError(re.sub(r"- at `\$\..*?(\w+)`", r"for --\1", str(error))) from None
-
-
-def ledger_path(output: Path) -> Path:
-    """``a.mp4`` → ``a.ledger.json``."""
-    return output.with_suffix(".ledger.json")
 
 
 def stream_name(source: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from common.config import Stream
+from common.files import ledger_path
 from sink.ledger import Books, State, entry
 from sink.outputs.place import Mark, part_path
 
@@ -75,7 +76,7 @@ class LedgerFile:
 
 
 def path_of(stream: Stream) -> Path:
-    return Path(stream.ledger) if stream.ledger else Path(stream.outputs[0].path).with_suffix(".ledger.json")
+    return Path(stream.ledger) if stream.ledger else ledger_path(Path(stream.outputs[0].path))
 
 
 def load(stream: Stream, run: str) -> Checkpoint | None:

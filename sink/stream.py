@@ -79,7 +79,7 @@ class SinkStream:
         return self._resolved
 
     def on_link(self, message: m.Packet | m.Notice | m.End, payload: bytes, now: float) -> None:
-        """A numbered message of the producer. Raises PeerError where it makes no sense; that ends the stream."""
+        """A numbered message of the producer. Raises PeerError where it makes no sense; it is asked for again."""
         if self._ended:  # given up: what comes now could no longer be shown or counted
             self.counts["after_end"] += 1
             return

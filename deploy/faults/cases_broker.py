@@ -8,7 +8,7 @@ from deploy.faults import judge
 from deploy.faults.bench import Bench, Case
 from deploy.faults.clip import Clip
 from deploy.faults.garbage import REFUSALS, throw
-from deploy.faults.require import require_full_rate
+from deploy.faults.require import require_annotated, require_full_rate
 from deploy.faults.trial import Row
 
 
@@ -42,8 +42,7 @@ def broker_killed_live(bench: Bench) -> Row:
         trial.fleet.start("broker")
         trial.finish()
         require_full_rate(trial)
-        again = sum(line.state == "annotated" for line in trial.lines if line.at > back + 0.5)
-        trial.require(judge.at_least("annotated after it returned", again, 1, "frames"))
+        require_annotated(trial, back + 0.5, 1, "it returned")
     return trial.row(bench.case)
 
 

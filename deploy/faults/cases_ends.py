@@ -7,26 +7,26 @@ import time
 from deploy.faults import judge
 from deploy.faults.bench import Bench, Case
 from deploy.faults.clip import Clip
-from deploy.faults.require import NAMED_S, require_accounted_live, require_goes_on
+from deploy.faults.require import NAMED_S, require_accounted_live, require_annotated, require_goes_on
 from deploy.faults.trial import BEGUN, Row, Trial
 
 #: How long parts stand still, in seconds.
 STILL_S = 3.0
 
 
-def sink_killed(bench: Bench) -> Row:
-    with bench.trial(
-        Clip(frames=int(bench.pick(900, 500)), rate=50), workers=2, model="echo:20", mode="lossless"
-    ) as trial:
+def killed(bench: Bench, part: str, parts: int) -> Row:
+    """The run of a file goes on in at least so many parts of the video."""
+    clip = Clip(frames=int(bench.pick(900, 500)), rate=50)
+    with bench.trial(clip, workers=2, model="echo:20", mode="lossless") as trial:
         trial.begin()
         trial.wait(bench.pick(3, 1.5))
-        trial.fleet.kill("sink")
+        trial.fleet.kill(part)
         back = time.monotonic()
-        trial.fleet.start("sink")
+        trial.fleet.start(part)
         require_goes_on(trial, back, 10)
         trial.finish()
         trial.require_whole()
-        require_parts(trial, 2)
+        require_parts(trial, parts)
     return trial.row(bench.case)
 
 
@@ -59,23 +59,7 @@ def sink_killed_live(bench: Bench) -> Row:
         require_goes_on(trial, back, 10)
         trial.finish()
         require_accounted_live(trial)
-        again = sum(line.state == "annotated" for line in trial.lines if line.at > back)
-        trial.require(judge.at_least("annotated after its return", again, 25, "frames"))
-    return trial.row(bench.case)
-
-
-def producer_killed(bench: Bench) -> Row:
-    with bench.trial(
-        Clip(frames=int(bench.pick(900, 500)), rate=50), workers=2, model="echo:20", mode="lossless"
-    ) as trial:
-        trial.begin()
-        trial.wait(bench.pick(3, 1.5))
-        trial.fleet.kill("producer")
-        back = time.monotonic()
-        trial.fleet.start("producer")
-        require_goes_on(trial, back, 10)
-        trial.finish()
-        trial.require_whole()
+        require_annotated(trial, back, 25, "its return")
     return trial.row(bench.case)
 
 
@@ -104,8 +88,7 @@ def sink_stopped_live(bench: Bench) -> Row:
         trial.fleet.resume("sink")
         trial.finish()
         require_accounted_live(trial)
-        again = sum(line.state == "annotated" for line in trial.lines if line.at > back + 1)
-        trial.require(judge.at_least("annotated after it went on", again, 1, "frames"))
+        require_annotated(trial, back + 1, 1, "it went on")
         took = time.monotonic() - trial.started
         trial.require(judge.at_most("the source is not held up: run", took, clip.seconds + 15, "s"))
     return trial.row(bench.case)
@@ -161,7 +144,8 @@ def require_parts(trial: Trial, least: int) -> None:
 CASES = (
     Case(
         "sink-killed", "lossless: the sink killed once, started again at once",
-        "0 lost, doubled, out of order over the parts; goes on within 10 s", sink_killed, short=True,
+        "0 lost, doubled, out of order over the parts; goes on within 10 s",
+        lambda bench: killed(bench, "sink", 2), short=True,
     ),
     Case(
         "sink-killed-often", "lossless: the sink killed 4 times at random moments; B-frames and open GOPs",
@@ -185,7 +169,8 @@ CASES = (
     ),
     Case(
         "producer-killed", "lossless, a file: the producer killed once, started again at once",
-        "0 lost, doubled, out of order; goes on within 10 s", producer_killed, short=True,
+        "0 lost, doubled, out of order; goes on within 10 s",
+        lambda bench: killed(bench, "producer", 1), short=True,
     ),
     Case(
         "sigterm", "SIGTERM to producer, broker, workers, sink in turn in the middle of a run",

@@ -12,7 +12,7 @@ from deploy.faults import churn, judge, netns
 from deploy.faults.bench import Bench, Case
 from deploy.faults.clip import Clip
 from deploy.faults.links import LINKS, Links, on_tcp
-from deploy.faults.require import require_accounted_live
+from deploy.faults.require import require_accounted_live, require_annotated
 from deploy.faults.trial import Plan, Row, Skipped, Stuck, Trial
 
 #: Lateness of every chunk in each direction, and how much it varies, in seconds.
@@ -120,8 +120,7 @@ def producer_host_cut_live(bench: Bench) -> Row:
         back = trial.now()
         hosts.join(1)
     require_accounted_live(trial)
-    again = sum(line.state == "annotated" for line in trial.lines if line.at > back)
-    trial.require(judge.at_least("annotated after its return", again, 10, "frames"))
+    require_annotated(trial, back, 10, "its return")
     return trial.row(bench.case)
 
 

@@ -13,7 +13,7 @@ from deploy.faults.bench import Bench, Case
 from deploy.faults.clip import Clip
 from deploy.faults.pipe import PipeReader
 from deploy.faults.proxy import Proxy
-from deploy.faults.require import NAMED_S, require_accounted_live, require_goes_on
+from deploy.faults.require import NAMED_S, require_accounted_live, require_annotated, require_goes_on
 from deploy.faults.small_disk import small_disk
 from deploy.faults.trial import Plan, Row, Trial
 
@@ -23,8 +23,6 @@ NOISE = 96
 DISK, LEFT = 64 * 2**20, 2**20
 #: How long the disk is full, and the reader pauses, in seconds.
 FULL_S, PAUSE_S = 5.0, 3.0
-#: A live run may end so much later than its source, in seconds: parts start and drain.
-DRAIN_S = 15.0
 
 
 def disk_full(bench: Bench) -> Row:
@@ -122,8 +120,7 @@ def slow_reader_live(bench: Bench) -> Row:
         trial.end()
         require_accounted_live(trial)
         require_not_held_up(trial)
-        again = sum(line.state == "annotated" for line in trial.lines if line.at > back + 2)
-        trial.require(judge.at_least("annotated after the pause", again, 1, "frames"))
+        require_annotated(trial, back + 2, 1, "the pause")
     return trial.row(bench.case)
 
 

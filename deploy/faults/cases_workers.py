@@ -10,7 +10,13 @@ from deploy.faults import judge
 from deploy.faults.bench import Bench, Case
 from deploy.faults.clip import Clip
 from deploy.faults.number import BAD
-from deploy.faults.require import NAMED_S, require_failed, require_full_rate, require_told_of_no_worker
+from deploy.faults.require import (
+    NAMED_S,
+    require_annotated,
+    require_failed,
+    require_full_rate,
+    require_told_of_no_worker,
+)
 from deploy.faults.trial import Row
 
 #: Seconds between two kills.
@@ -75,10 +81,8 @@ def all_workers_gone_live(bench: Bench) -> Row:
             judge.at_least("counted, not annotated, while there is no worker", sum(
                 line.state != "annotated" for line in trial.lines if since + 1 < line.at < back
             ), seconds / 2 * 25 * 0.5, "frames"),
-            judge.at_least("annotated after they returned", sum(
-                line.state == "annotated" for line in trial.lines if line.at > back
-            ), 1, "frames"),
         )  # fmt: skip
+        require_annotated(trial, back, 1, "they returned")
     return trial.row(bench.case)
 
 

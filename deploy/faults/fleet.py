@@ -6,10 +6,8 @@ Names are ``broker``, ``sink``, ``worker-1`` … and ``producer``. What is start
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -17,19 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from common import config
-from common.lifecycle import FOLDER_MARK
-from deploy.children import Child, Children, Said
+from deploy.children import Child, Children, Said, command_of
+from deploy.run import private_folder
 from deploy.spec import RunOptions, build
 
 #: Parts get this long, in seconds, to end in peace before they are killed.
 STOP_S = 8.0
 #: Most records that are remembered; the log file has them all.
 REMEMBERED = 50_000
-#: Longest path of the folder that ours is made in, in bytes.
-MAX_BASE = 80
 #: An automatic restart waits this long, in seconds, so that a part that cannot start does not burn a core.
 AGAIN_S = 0.1
 
@@ -54,8 +48,7 @@ class Fleet:
     def __init__(
         self, options: RunOptions, log: Path, tweak: Callable[[config.Fleet], config.Fleet] = lambda fleet: fleet
     ) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="headrace-", dir=_base()))
-        (self.folder / FOLDER_MARK).touch()
+        self.folder = Path(private_folder())
         try:
             self.config = tweak(build(options, self.folder))
             self.stream = self.config.streams[0]
@@ -93,16 +86,10 @@ class Fleet:
 
     def start(self, *names: str) -> None:
         for name in names:
-            module = "workers" if name.startswith("worker") else name
-            more = ["--name", name] if module == "workers" else ["--stream", self.stream.name]
-            arguments = [
-                "-c",
-                self._files.get(name, self._files[""]),
-                *(more if module in ("workers", "producer") else []),
-            ]
+            module, more = command_of(name, self.stream.name)
             self._note(f"{name} is started")
             self._told.discard(name)
-            self._children.start(name, module, arguments)
+            self._children.start(name, module, ["-c", self._files.get(name, self._files[""]), *more])
 
     def keep(self, *names: str) -> None:
         """Start these again whenever they end."""
@@ -246,18 +233,3 @@ class Fleet:
         path = self.folder / f"{name}.json"
         path.write_bytes(config.dump(fleet))
         return str(path)
-
-
-def _base() -> str:
-    """Where our folder is made: a Unix socket's path may have 107 bytes."""
-    base = tempfile.gettempdir()
-    return base if len(os.fsencode(base)) <= MAX_BASE else "/tmp"
-
-
-def on_stream(**fields: Any) -> Callable[[config.Fleet], config.Fleet]:
-    """A tweak that changes fields of the one stream."""
-
-    def tweak(fleet: config.Fleet) -> config.Fleet:
-        return msgspec.structs.replace(fleet, streams=[msgspec.structs.replace(fleet.streams[0], **fields)])
-
-    return tweak

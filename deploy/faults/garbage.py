@@ -26,12 +26,24 @@ REFUSALS = (
 TAKEN_S = 5.0
 
 
-def messages(stream: str) -> list[list[bytes]]:
-    """Messages that no part may take: noise, wrong shapes, another version, headers that lie."""
+def noise() -> list[list[bytes]]:
+    """Messages that are none."""
     chance = random.Random(5)
     found = [[chance.randbytes(size)] for size in (1, 2, 30, 1000, 100_000)]
     found += [[b""], [b"", b""], [b"\xc1"], [b"\x80"], [b"\x81\xa1t\xa5frame"], [b"\x91" * 5000], [b"a", b"b", b"c"]]
-    found += [[chance.randbytes(MAX_HEADER + 1)]]
+    return [*found, [chance.randbytes(MAX_HEADER + 1)]]
+
+
+def spoilt(message: m.Head) -> list[list[bytes]]:
+    """One message in forms that no part may take: cut off, of another version, with values out of range."""
+    header = encode(message)
+    fields = msgspec.msgpack.decode(header)
+    wrong = {"epoch": -1, "worker": "", "video": 3, "index": "x"}
+    return [[header[: len(header) // 2]], *([msgspec.msgpack.encode(fields | one)] for one in ({"v": 200}, wrong))]
+
+
+def messages(stream: str) -> list[list[bytes]]:
+    """Messages that no part may take: noise, wrong shapes, another version, headers that lie."""
     lies: list[m.Head] = [
         m.Packet(stream=stream, epoch=1, link=1, track=99, time_base=(1, 1)),
         m.Notice(stream=stream, epoch=1, link=10**9, index=3, out=3, fate="sent"),
@@ -41,12 +53,7 @@ def messages(stream: str) -> list[list[bytes]]:
         m.Result(stream=stream, epoch=99, index=60, worker="w"),
         m.Result(stream=stream, epoch=1, index=10**12, worker="w"),
     ]
-    for lie in lies:
-        header = encode(lie)
-        fields = msgspec.msgpack.decode(header)
-        found += [[header], [header[: len(header) // 2]], [msgspec.msgpack.encode(fields | {"v": 200})]]
-        found.append([msgspec.msgpack.encode(fields | {"epoch": -1, "worker": "", "index": "x"})])
-    return found
+    return noise() + [parts for lie in lies for parts in ([encode(lie)], *spoilt(lie))]
 
 
 def throw(fleet: config.Fleet, stream: str, meanwhile: Callable[[float], None]) -> None:

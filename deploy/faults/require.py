@@ -33,6 +33,12 @@ def require_full_rate(trial: Trial, share: float = 0.99) -> None:
     trial.require(judge.at_least("frames a second", rate, share * trial.clip.rate, ""))
 
 
+def require_annotated(trial: Trial, since: float, least: float, what: str) -> None:
+    """So many frames that were told of after ``since`` show their own results."""
+    again = sum(line.state == "annotated" for line in trial.lines if line.at > since)
+    trial.require(judge.at_least(f"annotated after {what}", again, least, "frames"))
+
+
 def require_told_of_no_worker(trial: Trial, since: float) -> None:
     """Both the status and the log say within 2 s that no worker is left."""
     at = trial.fleet.status(since, "broker", "progress", lambda said: said["workers"] == 0)

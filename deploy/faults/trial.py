@@ -14,11 +14,12 @@ from typing import Any
 import av
 
 from common import config
+from common.files import ledger_path
 from deploy.faults import judge
 from deploy.faults.clip import Clip, numbers
 from deploy.faults.fleet import Fleet
 from deploy.faults.watch import Line, Watch, parse
-from deploy.spec import RunOptions, ledger_path
+from deploy.spec import RunOptions
 
 #: Deadlines in seconds: for the first lines of output (busy machines start slowly), and for the end.
 BEGIN_S, END_S = 60.0, 60.0

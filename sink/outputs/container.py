@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from common.errors import OutputError
 from common.log import Seldom
+from common.media import padded
 from sink.outputs.editlist import lengthen
 from sink.outputs.partfile import PartFile, write_error
 from sink.outputs.place import WHOLE, Mark, Part, Position, part_path
@@ -258,8 +259,7 @@ def _is_adts(track: AudioStream) -> bool:
 
 def _copy(packet: av.Packet, stream: VideoStream | AudioStream, at: int, base: Fraction, duration: int) -> av.Packet:
     """A packet of its own for one muxer, which changes what it is given."""
-    copy = av.Packet(packet.size)  # with padding behind it, which av.Packet(bytes) lacks
-    copy.update(packet)  # type: ignore[arg-type]
+    copy = padded(packet)
     copy.pts = copy.dts = at
     copy.time_base, copy.duration = base, duration
     copy.is_keyframe = packet.is_keyframe

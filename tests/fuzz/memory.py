@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 
 import psutil
+
+from sink.memory import give_back
 
 
 def settled() -> int:
     """Resident bytes after collecting garbage and returning free heap to the system (glibc)."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     return int(psutil.Process().memory_info().rss)

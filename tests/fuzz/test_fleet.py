@@ -72,7 +72,7 @@ class Fire:
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder = folder
         self._make = Headers(seed).make
-        self._stop = threading.Event()
+        self._stop, self._quiet, self._may_close = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.refusable: Counter[tuple[str, str, str]] = Counter()
         self.error: BaseException | None = None
@@ -91,7 +91,8 @@ class Fire:
                         self._send(dialled[name], parts)
                         part, where, _ = TARGETS[name]
                         self.refusable[part, where, verdict(READERS[name], parts)] += 1
-                time.sleep(0.5)  # what lies in the sockets has to leave before they close
+                self._quiet.set()
+                self._may_close.wait(60)  # what lies in the sockets has to leave before
         except BaseException as error:  # noqa: BLE001  told to the test
             self.error = error
 
@@ -99,7 +100,14 @@ class Fire:
         wait_for(lambda: endpoint.send(*parts), 60, "a hostile message on its way")
 
     def cease(self) -> None:
+        """No more is sent."""
         self._stop.set()
+        wait_for(lambda: self._quiet.is_set() or self.error, 60, "the last hostile message")
+        assert self.error is None, self.error
+
+    def close(self) -> None:
+        self._stop.set()
+        self._may_close.set()
         self._thread.join(60)
         assert self.error is None, self.error
         assert not self._thread.is_alive()
@@ -124,9 +132,14 @@ def memory(place: Place) -> dict[str, int]:
     }
 
 
-def test_under_fire(place: Place, fleet: config.Fleet) -> None:
-    folder = place.runtime / "headrace-fuzz"
-    fire = Fire(folder, 11)
+@pytest.fixture
+def fire(place: Place, fleet: config.Fleet) -> Iterator[Fire]:
+    fire = Fire(place.runtime / "headrace-fuzz", 11)
+    yield fire
+    fire.close()
+
+
+def test_under_fire(place: Place, fleet: config.Fleet, fire: Fire) -> None:
     assert Producer(fleet, fleet.streams[0], Status(None, "producer"), Stopper()).run() == 0
     before, pids = memory(place), [one.pid for one in place.parts()]
     assert len(pids) == 3

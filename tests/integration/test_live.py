@@ -27,11 +27,14 @@ class Timed:
             wait_for(lambda: self._over or (path.exists() and path.stat().st_size), START_S, "the first frame")
             first = last = time.monotonic()
             size = 0
-            while not self._over:
+
+            def ended() -> bool:
+                nonlocal size, last
                 if path.exists() and path.stat().st_size > size:
                     size, last = path.stat().st_size, time.monotonic()
-                assert last < first + 100, "the run does not end"
-                time.sleep(0.01)
+                return self._over
+
+            wait_for(ended, 100, "the end of the run")
         finally:
             if not self._over:
                 self._process.terminate()

@@ -6,7 +6,6 @@ import contextlib
 import random
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -21,8 +20,10 @@ from common import messages as m
 from common.lifecycle import Stopper
 from common.status import Status
 from common.transport import Hub
-from common.wire import MAX_HEADER, encode
+from common.wire import encode
 from deploy.children import Children
+from deploy.faults.garbage import noise, spoilt
+from deploy.faults.proxy import Proxy
 from deploy.spec import RunOptions, build
 from producer.service import Producer
 from tests.integration.test_lifecycle import FRAMES, begin, check_whole, finish
@@ -52,10 +53,7 @@ def hub() -> Iterator[Hub]:
 
 def garbage() -> list[list[bytes]]:
     """Messages that no part may take: noise, wrong shapes, another version, headers that lie."""
-    chance = random.Random(5)
-    found = [[chance.randbytes(n)] for n in (1, 2, 30, 1000, 100_000)]
-    found += [[b""], [b"", b""], [b"\xc1"], [b"\x80"], [b"\x81\xa1t\xa5frame"], [b"\x91" * 5000], [b"a", b"b", b"c"]]
-    found += [[chance.randbytes(MAX_HEADER + 1)]]
+    found = noise()
     honest = [
         FRAME,
         HELLO,
@@ -69,12 +67,7 @@ def garbage() -> list[list[bytes]]:
         m.Result(stream=STREAM, epoch=EPOCH, index=10**12, worker="w"),
     ]
     for one in honest:
-        header = encode(one)
-        fields = msgspec.msgpack.decode(header)
-        found.append([header, chance.randbytes(200)] if one is HELLO else [header])
-        found.append([msgspec.msgpack.encode(fields | {"v": 200})])
-        found.append([msgspec.msgpack.encode(fields | {"epoch": -1, "worker": "", "video": 3, "index": "x"})])
-        found.append([header[: len(header) // 2]])
+        found += [[encode(one), random.Random(5).randbytes(200)] if one is HELLO else [encode(one)], *spoilt(one)]
     return [parts for parts in found if parts[0] not in (encode(FRAME), encode(honest[4]))]  # these two are welcome
 
 
@@ -159,49 +152,10 @@ def test_pictures_that_cannot_be_decoded(place: Place, clip: Path) -> None:
     assert numbers(place.folder / "out.mp4") == list(range(FRAMES))
 
 
-class Cable:
-    """A tcp port in front of a Unix socket, whose connections can be cut."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = str(path)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._ends: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(self._path)
-                self._ends += [near, far]
-                for source, target in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=(source, target), daemon=True).start()
-
-    @staticmethod
-    def _carry(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
-    def cut(self) -> None:
-        ends, self._ends = self._ends, []
-        for end in ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def close(self) -> None:
-        self._listener.close()
-        self.cut()
-
-
 class Clumsy(Producer):
     """Its cable to the sink is cut at some frames; what was under way is lost."""
 
-    cable: Cable
+    cable: Proxy
 
     def _push(self, frame: m.Frame, payload: bytes) -> bool:
         if frame.index in (50, 51, 150):
@@ -212,14 +166,10 @@ class Clumsy(Producer):
 def test_a_media_link_that_breaks(place: Place, clip: Path) -> None:
     """The sink knows the producer's new connection after its next Hello; nothing is missing, nothing comes twice."""
     with fleet(place, clip) as built:
-        path = Path(built.sink.media.removeprefix("ipc://"))
-        wait_for(path.exists, 20, "the sink's socket")
-        cable = Cable(path)
-        here = msgspec.structs.replace(built, sink=msgspec.structs.replace(built.sink, media=cable.address))
-        producer = Clumsy(here, here.streams[0], Status(None, "producer"), Stopper())
-        producer.cable = cable
-        try:
+        wait_for(Path(built.sink.media.removeprefix("ipc://")).exists, 20, "the sink's socket")
+        with Proxy(built.sink.media) as cable:
+            here = msgspec.structs.replace(built, sink=msgspec.structs.replace(built.sink, media=cable.address))
+            producer = Clumsy(here, here.streams[0], Status(None, "producer"), Stopper())
+            producer.cable = cable
             assert producer.run() == 0
-        finally:
-            cable.close()
     check_whole(place)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import pytest
 
 from common import messages as m
 from common.config import Encoding
 from common.media import unpack
 from sink.encode import Encoder, Shape
 from sink.ledger import State
+from sink.outputs.partfile import PartFile
 from sink.outputs.place import Mark, Position
 from sink.outputs.rack import Rack
 from sink.outputs.survey import survey
@@ -48,6 +50,25 @@ def shown(path: Path) -> list[tuple[int, Fraction]]:
     except av.FFmpegError:
         pass
     return found
+
+
+class Disk:
+    """So many bytes may still be written to container files."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+        self.room = room
+        write = PartFile.write
+
+        def limited(file: PartFile, data: bytes) -> int:
+            if len(data) > self.room:
+                write(file, data[: self.room])
+                self.room = 0
+                file._trouble = OSError(28, "No space left on device")
+                raise file._trouble
+            self.room -= len(data)
+            return write(file, data)
+
+        monkeypatch.setattr(PartFile, "write", limited)
 
 
 class Player:

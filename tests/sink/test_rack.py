@@ -12,11 +12,11 @@ import pytest
 
 from common.errors import OutputError
 from sink.outputs import container as container_module
-from sink.outputs.partfile import DiskFull, PartFile
+from sink.outputs.partfile import DiskFull
 from sink.outputs.place import Mark, Part, Position
 from sink.outputs.survey import survey
 from tests.feeds import Recorded, record
-from tests.sink.rack import BASE, SLACK, TICK, Player, go_on, parts, shown
+from tests.sink.rack import BASE, SLACK, TICK, Disk, Player, go_on, parts, shown
 from tests.support import lines, make_clip, sound_packets
 
 END = 100
@@ -169,25 +169,6 @@ def test_an_output_that_had_failed_stays_away(tmp_path: Path) -> None:
     assert [mark.path for mark in gone] == [str(outputs[0]), str(outputs[2])]
     positions[str(outputs[1])] = Position(error="gone too")
     assert Player(outputs, None, positions).rack.dead
-
-
-class Disk:
-    """How many bytes may still be written to files under test."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-        self.room = room
-        disk, write = self, PartFile.write
-
-        def limited(file: PartFile, data: bytes) -> int:
-            if len(data) > disk.room:
-                write(file, data[: disk.room])
-                disk.room = 0
-                file._trouble = OSError(28, "No space left on device")
-                raise file._trouble
-            disk.room -= len(data)
-            return write(file, data)
-
-        monkeypatch.setattr(PartFile, "write", limited)
 
 
 @pytest.fixture

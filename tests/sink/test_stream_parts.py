@@ -16,11 +16,11 @@ from common import messages as m
 from sink import render
 from sink.checkpoint import Checkpoint, load, path_of
 from sink.ledger import Books
-from sink.outputs.partfile import DiskFull, PartFile
+from sink.outputs.partfile import DiskFull
 from sink.stream import SinkStream
 from tests.builders import result
 from tests.feeds import Message, Recorded, record, settings
-from tests.sink.rack import parts
+from tests.sink.rack import Disk, parts
 from tests.support import ledger, lines, make_clip, sound_packets, wait_for
 
 RUN = "run 1"
@@ -285,25 +285,6 @@ def test_frames_without_a_picture_at_the_end_of_an_epoch_keep_their_lines(tmp_pa
     second.over()
     assert [line["index"] for line in lines(outputs[1])] == list(range(FRAMES))
     assert ledger(outputs[0])["states"] == {"annotated": 97, "failed": 3}
-
-
-class Disk:
-    """So many bytes may still be written to container files."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-        self.room = room
-        write = PartFile.write
-
-        def limited(file: PartFile, data: bytes) -> int:
-            if len(data) > self.room:
-                write(file, data[: self.room])
-                self.room = 0
-                file._trouble = OSError(28, "No space left on device")
-                raise file._trouble
-            self.room -= len(data)
-            return write(file, data)
-
-        monkeypatch.setattr(PartFile, "write", limited)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
