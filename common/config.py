@@ -49,11 +49,19 @@ class Broker(Section, frozen=True, kw_only=True):
     forget_stream: Seconds = 60.0
 
 
-class Output(Section, frozen=True, kw_only=True):
-    """``[[streams.outputs]]``: one file to write."""
+#: Where an annotated stream can go: container files, lines, and what a process of its own sends or cuts up.
+FileKind = Literal["mp4", "mkv", "ts", "jsonl"]
+SentKind = Literal["rtmp", "rtsp", "srt", "udp", "hls"]
 
+
+class Output(Section, frozen=True, kw_only=True):
+    """``[[streams.outputs]]``: one file to write, one address to send to, or one HLS playlist."""
+
+    #: A file; an address for ``rtmp``, ``rtsp``, ``srt`` and ``udp``; the playlist for ``hls``.
     path: str
-    kind: Literal["mp4", "mkv", "ts", "jsonl"]
+    kind: FileKind | SentKind
+    #: Files: begin a new one after so many seconds, at a keyframe. HLS: length of a segment.
+    segment: Seconds | None = None
 
 
 class Encoding(Section, frozen=True, kw_only=True):
@@ -119,6 +127,25 @@ class Stream(Section, frozen=True, kw_only=True):
     in_flight: Positive = 96
     #: How long boxes are shown on frames that were not inferred, in seconds.
     carry: Seconds = 1.0
+    #: Files: read them no faster than they play. Live streams always do.
+    realtime: bool = False
+    #: Files, live: begin again at the end, for ever.
+    loop: bool = False
+    #: Pictures a second of a folder of pictures.
+    picture_rate: Rate = 25.0
+    #: RTSP: packets over ``tcp``, or over ``udp`` (less delay, losses).
+    transport: Literal["tcp", "udp"] = "tcp"
+    #: A network source that drops is opened again, for ever.
+    reconnect: bool = True
+    #: A network source that gives no picture for so many seconds has dropped; opening takes at most so long.
+    source_timeout: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 5.0
+    #: A network source that cannot be opened at the start is tried for so many seconds.
+    source_wait: Seconds = 1e6
+    #: Live: show a picture that says so while the source is away; ``placeholder_image``: this one.
+    placeholder: bool = False
+    placeholder_image: str | None = None
+    #: A source that comes back with another size or sound is fitted into the running outputs, or begins new parts.
+    on_change: Literal["fit", "part"] = "fit"
     #: Where the ledger is written; None: beside the first output.
     ledger: str | None = None
     encoding: Encoding = Encoding()

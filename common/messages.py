@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 #: Protocol version, ``major * 100 + minor``. Another major is refused aloud, another minor is accepted.
-VERSION = 101
+VERSION = 102
 
 #: Longest name of a stream, model, worker or label on the wire, in characters.
 MAX_NAME = 256
@@ -132,6 +132,8 @@ class InputSpec(Part, frozen=True):
     letterbox: bool = True
 
 
+Tracks = Annotated[list[TrackInfo], msgspec.Meta(min_length=1, max_length=32)]
+Threads = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Models = Annotated[dict[Name, InputSpec], msgspec.Meta(max_length=MAX_TABLE)]
 
 
@@ -155,9 +157,9 @@ class Hello(Head, tag="hello", frozen=True, kw_only=True):
     latency: Seconds
     model: Name
     video: VideoInfo
-    tracks: Annotated[list[TrackInfo], msgspec.Meta(min_length=1, max_length=32)]
+    tracks: Tracks
     #: Decoder threads and thread type: both ends must decode alike (DESIGN §4).
-    threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    threads: Threads = 1
     #: What was left out of the source, for the log ("second video track").
     omitted: Annotated[list[Text], msgspec.Meta(max_length=MAX_TABLE)] = []
 
@@ -217,6 +219,36 @@ class Notice(Head, tag="notice", frozen=True, kw_only=True):
     reason: Text = ""
     #: Frames that this Notice stands for, from ``index`` on: more than one only with fate ``gap``, which merges.
     count: Run = 1
+    #: From the arrival of the frame's packet at the producer to this Notice, in seconds.
+    seconds: Seconds = 0.0
+
+
+class Change(Head, tag="change", frozen=True, kw_only=True):
+    """Producer → sink: the source was opened again; the Packets and Notices that follow are of these tracks, and the
+    frames go on counting. Payload: the tracks' carriers, as in Hello."""
+
+    stream: Name
+    epoch: Count
+    link: Count
+    #: ``time_base`` is that of the output times, as in the Hello of this epoch.
+    video: VideoInfo
+    tracks: Tracks
+    threads: Threads = 1
+
+
+class Filler(Head, tag="filler", frozen=True, kw_only=True):
+    """Producer → sink: the source is away; show a placeholder at this time. It is no frame and has no index."""
+
+    stream: Name
+    epoch: Count
+    link: Count
+    #: Output pts and duration, in the video track's output time base.
+    out: Ticks
+    duration: Ticks = 0
+    #: Why the source is away, for the picture.
+    text: Text = ""
+    #: For how long it has been, in seconds.
+    away: Seconds = 0.0
 
 
 class End(Head, tag="end", frozen=True, kw_only=True):
@@ -386,7 +418,7 @@ class Expired(Head, tag="expired", frozen=True, kw_only=True):
     reason: Name = "expired"
 
 
-ToSink = Hello | Packet | Notice | End
+ToSink = Hello | Packet | Notice | Change | Filler | End
 ToProducer = Welcome | Unknown | Ack | Closed
 ToBroker = Ready | Beat | Started | Done
 ToWorker = Work | Who

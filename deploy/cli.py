@@ -59,6 +59,8 @@ RUN_EXAMPLES = """Examples:
 
   headrace run rtsp://camera/stream -o cam.ts -o cam.jsonl --workers 2 --latency 300ms
 
+  headrace run rtsp://camera/stream -o rtmp://server/live/cam -o 'rec-%Y%m%d-%H%M%S.mp4' --segment 10m --placeholder
+
   headrace run clip.mp4 -o out.mp4 --model examples.brightness:Brightness
 
 Exit codes: 0 done, 1 some frames failed or were lost, 2 usage, 3 source, 4 output, 5 model, 6 a part of the fleet,
@@ -71,13 +73,18 @@ def run(
     source: Annotated[
         str,
         typer.Argument(
-            help="video file, stream address (rtsp://, http://, …) or device (/dev/video0)", show_default=False
+            help="video file, stream address (rtsp://, rtmp://, http://, srt://, udp://), device (/dev/video0), "
+            "folder of pictures, 'frames/*.jpg', or - for standard input",
+            show_default=False,
         ),
     ],
     output: Annotated[
         list[str],
         typer.Option(
-            "-o", "--output", help="file to write: .mp4, .mkv, .ts (video) or .jsonl (findings); repeat for several"
+            "-o",
+            "--output",
+            help="file (.mp4, .mkv, .ts video, .jsonl findings), address (rtmp://, rtsp://, srt://, udp://) or folder/ "
+            "for HLS; repeat for several",
         ),
     ],
     model: Annotated[
@@ -123,6 +130,27 @@ def run(
     name: Annotated[
         str | None, typer.Option(help="the stream's name in logs and JSON lines (default: from the source)")
     ] = None,
+    segment: Annotated[
+        str | None,
+        typer.Option(help="begin a new file every 10m (a name such as rec-%Y%m%d-%H%M%S.mp4); HLS: a segment's length"),
+    ] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="play a file at its own speed")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="play a file again and again, at its own speed")] = False,
+    picture_rate: Annotated[float, typer.Option(min=0.001, help="pictures a second of a folder of pictures")] = 25.0,
+    transport: Annotated[str, typer.Option(help="RTSP over tcp or udp")] = "tcp",
+    source_timeout: Annotated[
+        str, typer.Option(help="a stream that gives no picture for so long has dropped, and is opened again")
+    ] = "5s",
+    source_wait: Annotated[
+        str, typer.Option(help="how long to try a stream that cannot be opened at the start")
+    ] = "0s",
+    placeholder: Annotated[
+        bool, typer.Option("--placeholder", help="live: show a picture that says so while the source is away")
+    ] = False,
+    placeholder_image: Annotated[Path | None, typer.Option(help="live: show this picture then")] = None,
+    on_change: Annotated[
+        str, typer.Option(help="a stream that comes back with another size or sound: fit it in, or begin a new part")
+    ] = "fit",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show the parts' logs")] = False,
 ) -> None:
     """Annotate SOURCE with a model's findings and write it to every OUTPUT, in order and with its sound in sync."""
@@ -130,6 +158,8 @@ def run(
         raise UsageError("--live and --lossless exclude each other")
     _choice("--codec", codec, ("jpeg", "i420"))
     _choice("--encoder", encoder, ("auto", "x264", "nvenc"))
+    _choice("--transport", transport, ("tcp", "udp"))
+    _choice("--on-change", on_change, ("fit", "part"))
     if threshold is not None and not 0 < threshold < 1:
         raise UsageError("--threshold must lie between 0 and 1")
     options = spec.RunOptions(
@@ -153,6 +183,16 @@ def run(
         crf=crf,
         disk_wait=spec.seconds(disk_wait),
         name=name,
+        realtime=realtime,
+        loop=loop,
+        picture_rate=picture_rate,
+        transport=transport,  # type: ignore[arg-type]
+        source_timeout=spec.seconds(source_timeout),
+        source_wait=spec.seconds(source_wait),
+        placeholder=placeholder,
+        placeholder_image=str(placeholder_image) if placeholder_image else None,
+        on_change=on_change,  # type: ignore[arg-type]
+        segment=spec.seconds(segment) if segment else None,
     )
     raise typer.Exit(int(perform(options, verbose)))
 
