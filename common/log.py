@@ -11,7 +11,7 @@ import time
 #: ``scheme://user:password@host``: up to the last ``@`` before the path, as FFmpeg reads it. A slash in the password
 #: makes the address wrong, but errors show it all the same: then up to the last ``@`` of the word, unless what stands
 #: before the slash is a port.
-_CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/?#\s]*@|[^/?#\s:@]*:(?!\d+[/?#])\S*@)")
+_CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,31}://)(?:[^/?#\s]*@|[^/?#\s:@]*:(?!\d+[/?#])\S*@)")
 #: Query values that are secrets by their name.
 _SECRETS = re.compile(r"(?i)([?&](?:token|key|pass|password|passphrase|secret|auth|signature|sig)=)[^&\s'\"]+")
 #: Fields that a record may carry in ``extra``.
