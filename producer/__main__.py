@@ -16,12 +16,14 @@ def main() -> None:
     parser.add_argument("-c", "--config", type=Path, required=True, help="the fleet's configuration file")
     parser.add_argument("--stream", required=True, help="name of the stream in the file")
     parser.add_argument("--status-fd", type=int, help="file descriptor for progress lines (JSON)")
+    parser.add_argument("--again", action="store_true", help="it has died: wait for its source, which was there before")
     options = parser.parse_args()
     log.setup("producer")
 
     def body(stopper: Stopper) -> int:
         fleet = config.load(options.config)
-        return Producer(fleet, fleet.stream(options.stream), Status(options.status_fd, "producer"), stopper).run()
+        status = Status(options.status_fd, "producer")
+        return Producer(fleet, fleet.stream(options.stream), status, stopper, options.again).run()
 
     run_part("producer", body)
 

@@ -3,13 +3,13 @@
 Fate rules (DESIGN §2, §4): lossless waits until the window, the model and the broker have room; live never waits, it
 announces the frame as ``window_full`` with the reason and goes on, and what the link has no room for as ``gap``. The
 Frame goes out before its Notice. A sink that begins a new epoch gets everything again from the index that it names.
+A source that is opened again goes on in the same epoch: a Change tells the sink of its tracks before the first packet.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
@@ -17,31 +17,17 @@ from av.video.codeccontext import VideoCodecContext
 
 from common import messages as m
 from common.config import Stream
-from common.media import decode_threads, prepare_decoder
 from common.picture import turn
+from producer.decoding import Decoding, Picture
 from producer.gaps import Gaps
-from producer.letters import Letters
+from producer.letters import Letters, Shown
 from producer.link import MAX_BEHIND_S, Link
 from producer.pace import Pace
 from producer.prepare import Preparer
-from producer.replay import Kept, Known, Replay
-from producer.sampling import Sampler
+from producer.replay import Kept
 from producer.source import Demuxed, Source
 from producer.timeline import Timeline
 from producer.window import Window
-
-#: Packets whose pictures are still counted while they come: more than any decoder holds.
-MAX_CURSORS = 256
-
-
-@dataclass(slots=True)
-class Picture:
-    """A decoded picture that is not announced yet."""
-
-    frame: av.VideoFrame
-    kept: Kept | None
-    known: Known
-    prepared: tuple[bytes, tuple[int, int], tuple[int, int]] | None = field(default=None)
 
 
 class NotReached(Exception):
@@ -57,20 +43,12 @@ class Feed:
     def __init__(self, stream: Stream, sink: str, source: Source, push: Callable[[m.Frame, bytes], bool]) -> None:
         self._stream, self._sink, self._push = stream, sink, push
         self._live = stream.mode == "live"
-        self._lossy = self._live or source.live  # what is gone is gone: it cannot be read again
-        video = source.video
-        self.threads = decode_threads(video.width, video.height, stream.decode_threads)
-        self._decoder = prepare_decoder(video, self.threads, for_model=True)
-        self._base = Fraction(video.time_base or Fraction(1, 1000))
-        self.timeline = Timeline(self._base, source.rate, source.start_time, rebase=source.live)
-        self._sampler = Sampler(stream.every, stream.fps)
-        self._replay = Replay()
+        self._lossy = self._live or not source.rereadable  # what is gone is gone: it cannot be read again
+        self._decoding = Decoding(stream, source)
         self._again: deque[Kept] = deque()  # packets that are taken once more, before the source's next
-        self._cursors: dict[int, int] = {}  # packet → pictures of it that have come out of the present decoder
-        self._next_index = 0  # of the next picture that is decoded for the first time
-        self._last_pts: int | None = None  # of the last one that was
         # Bounded by the decoder's delay: no packet is taken while it holds any.
         self._pictures: deque[Picture] = deque()
+        self._untold: tuple[m.Hello, bytes] | None = None  # the source was opened again, and the sink does not know
         self.epoch: int | None = None
         self.spec: m.InputSpec | None = None
         self._preparer: Preparer | None = None
@@ -85,8 +63,9 @@ class Feed:
         self.media = media
         self.window = Window(self._stream.window, self._stream.window_bytes, Pace(self._stream.in_flight, budget))
         self.link = Link(max_behind=MAX_BEHIND_S) if self._live else Link()
-        self._letters = Letters(self._stream.name, epoch, self._base, self.link, resume)
+        self._letters = Letters(self._stream.name, epoch, self.base, self.link, resume)
         self._gaps = Gaps()
+        self._forwarded = False  # a packet of the present source
         self._packet_bytes = 0  # of packets since the last announced frame
         #: Still on the way to the first picture that is wanted: packets are kept, none is forwarded.
         self.catching_up = False
@@ -97,25 +76,52 @@ class Feed:
         self._begin(epoch, media, resume)
         self.epoch = epoch
         if counts_on:
-            self._next_index = resume
+            self._decoding.next_index = resume
         else:
             self.catching_up = resume > 0
 
-    def restart(self, epoch: int, media: bool, resume: int, decoder: VideoCodecContext) -> bool:
-        """The sink has begun a new epoch and wants all from picture ``resume`` on. False: that is no longer kept."""
-        if resume > self._next_index:
+    def restart(
+        self,
+        epoch: int,
+        media: bool,
+        resume: int,
+        decoder: VideoCodecContext,
+        untold: tuple[m.Hello, bytes] | None = None,
+    ) -> bool:
+        """The sink has begun a new epoch and wants all from picture ``resume`` on. False: that is no longer kept.
+        ``untold``: its tracks, where the sink may have begun with others."""
+        if resume > self._decoding.next_index:
             return False
-        again = self._replay.since(resume)
+        replay = self._decoding.replay
+        again = replay.since(resume)
         if again is None and not self._lossy:
             return False
         self._begin(epoch, media, resume)
-        self.epoch, self._decoder = epoch, decoder
+        self.epoch, self._untold = epoch, untold
+        self._decoding.restart(decoder)
         self._pictures.clear()
-        self._cursors.clear()
-        self._again = deque(self._replay.rest() if again is None else again)
+        self._again = deque(replay.rest() if again is None else again)
         for kept in self._again:
             kept.link = None
         return True
+
+    def flush(self, now: float) -> None:
+        """The source is gone: what the decoder holds comes out, at both ends."""
+        if not self._decoding.flushed:
+            self._use(self._decoding.replay.put(0, av.Packet(), at=now), now)
+
+    def change(self, source: Source, hello: tuple[m.Hello, bytes], at: float | None) -> None:
+        """The source was opened again, after :meth:`flush` and when no picture waits. Its tracks are those of
+        ``hello``; ``at``: as :meth:`Timeline.opened` has it."""
+        assert self.idle
+        self._decoding.change(source, at)
+        self._again.clear()
+        self._forwarded, self._untold = False, hello
+
+    def filler(self, text: str, away: float, now: float) -> None:
+        """The source is away: show a placeholder now."""
+        if self.media and not self.link.full(now) and (stamp := self.timeline.filler(now)) is not None:
+            self._letters.filler(stamp, text, away, now)
 
     def served(self, spec: m.InputSpec | None) -> None:
         """What the model wants to be sent; None: no live worker serves it."""
@@ -127,7 +133,21 @@ class Feed:
 
     def durable(self, index: int) -> None:
         """The sink will never ask for the pictures up to ``index`` again."""
-        self._replay.durable(index)
+        self._decoding.replay.durable(index)
+
+    @property
+    def base(self) -> Fraction:
+        """Time base of the output's times, in seconds."""
+        return self._decoding.base
+
+    @property
+    def timeline(self) -> Timeline:
+        return self._decoding.timeline
+
+    @property
+    def threads(self) -> int:
+        """Of the decoder."""
+        return self._decoding.threads
 
     @property
     def index(self) -> int:
@@ -152,64 +172,41 @@ class Feed:
         """Forward a packet to the sink; decode it where it is of the picture."""
         if one.track and not self.media:
             return
-        # Sound is shifted here; the picture's own times are the match key and stay as they are.
-        shift = self.timeline.shift(Fraction(one.packet.time_base or self._base)) if one.track else 0
-        self._use(self._replay.put(one.track, one.packet, shift), now)
+        kept = self._decoding.take(one)
+        if kept is not None:
+            self._use(kept, now)
 
     def _use(self, kept: Kept, now: float) -> None:
         packet = kept.packet
         left_out = self._live and self._gaps.leaves_out(kept.number, kept.starts, self.link.full(now))
-        left_out = left_out and packet.size > 0  # the end costs nothing, and brings what the sink's decoder still holds
+        if not packet.size:  # the end costs nothing, and brings what the sink's decoder still holds
+            left_out = not self._forwarded
         if self.media and not self.catching_up and not left_out:
-            self._letters.packet(kept, now)
-        if kept.track:
-            return
-        self._packet_bytes += packet.size
-        packet.opaque = [kept.number]
-        try:
-            frames = self._decoder.decode(packet if packet.size else None)
-        except av.FFmpegError:  # the sink's decoder says the same
-            self.timeline.repairs["undecodable_packets"] += 1
-            return
-        for frame in frames:
-            opaque: list[int] | None = frame.opaque  # type: ignore[assignment]
-            # Not every decoder hands the packet's number on.
-            self._came(frame, self._replay.get(opaque[0]) if opaque else self._replay.find(frame.pts), now)
+            self._forward(kept, now)
+        if not kept.track:
+            self._packet_bytes += packet.size
+            for picture in self._decoding.pictures(kept, self.replaying, now):
+                self._came(picture, now)
 
-    def _came(self, frame: av.VideoFrame, kept: Kept | None, now: float) -> None:
+    def _forward(self, kept: Kept, now: float) -> None:
+        if self._untold is not None:
+            # Only when something follows: a source that comes and goes while the sink is away would fill the link.
+            self._letters.change(*self._untold, now)
+            self._untold = None
+        self._letters.packet(kept, now)
+        self._forwarded = True
+
+    def _came(self, picture: Picture, now: float) -> None:
         """A picture was decoded: for the first time, or again."""
-        known = self._known(kept)
-        if known is None:
-            if self._again and frame.pts is not None and self._last_pts is not None and frame.pts <= self._last_pts:
-                return  # damage: a fresh decoder shows what the first one did not
-            stamp = self.timeline.picture(frame.pts, frame.duration or 0)
-            known = Known(self._next_index, stamp, self._sampler.wants(stamp.pts * self._base))
-            self._next_index += 1
-            self._last_pts = frame.pts
-            if kept is not None:
-                kept.pictures.append(known)
-                self._count(kept)
-        if known.index <= self.index:
+        if picture.known.index <= self.index:
             return
         if self.catching_up:
             self.catching_up = False
-            again = self._replay.since(known.index)
-            for earlier in (self._replay.rest() if again is None else again) if self.media else ():
-                self._letters.packet(earlier, now)
-        self._pictures.append(Picture(frame, kept, known))
-
-    def _known(self, kept: Kept | None) -> Known | None:
-        """The next picture of this packet, where it has come out of an earlier decoder."""
-        at = self._cursors.get(kept.number, 0) if kept is not None else 0
-        if kept is None or at >= len(kept.pictures):
-            return None
-        self._count(kept)
-        return kept.pictures[at]
-
-    def _count(self, kept: Kept) -> None:
-        self._cursors[kept.number] = self._cursors.get(kept.number, 0) + 1
-        if len(self._cursors) > MAX_CURSORS:
-            del self._cursors[next(iter(self._cursors))]
+            replay = self._decoding.replay
+            again = replay.since(picture.known.index)
+            for earlier in (replay.rest() if again is None else again) if self.media else ():
+                self._forward(earlier, now)
+        self._pictures.append(picture)
 
     def announce(self, now: float) -> bool:
         """Announce the first waiting picture. False: it has to wait (lossless), for ``waits_for``.
@@ -233,7 +230,7 @@ class Feed:
             return False
         fate: m.Fate = "not_sampled"
         reason = ""
-        if picture.frame.is_corrupt:
+        if picture.known.damaged:
             fate, reason = "corrupt", "corrupt"
         elif picture.known.wanted:
             obstacle = self._send(picture, now)
@@ -245,8 +242,10 @@ class Feed:
         if fate != "sent":
             self.window.announce(picture.known.index, self._packet_bytes)
         self._packet_bytes = 0
-        packet = picture.kept.link if picture.kept is not None else None
-        self._letters.picture(picture.frame.pts, packet, picture.known.stamp, turn(picture.frame), fate, reason, now)
+        kept = picture.kept
+        link, seconds = (kept.link, max(0.0, now - kept.at)) if kept is not None else (None, 0.0)
+        shown = Shown(picture.frame.pts, link, turn(picture.frame), seconds)
+        self._letters.picture(shown, picture.known.stamp, fate, reason, now)
         return True
 
     def _is_gap(self, picture: Picture, now: float) -> bool:
@@ -292,7 +291,6 @@ class Feed:
     def check(self) -> None:
         self.window.check()
         self.link.check()
-        self.timeline.check()
         self._gaps.check()
-        self._replay.check()
-        assert self.index < self._next_index or self.catching_up
+        self._decoding.check()
+        assert self.index < self._decoding.next_index or self.catching_up

@@ -11,8 +11,11 @@ from common.media import UncarriedCodec, pack
 from producer.source import Source
 
 
-def make_hello(source: Source, stream: Stream, session: str, threads: int) -> tuple[m.Hello, bytes]:
-    """The message and the carriers of all tracks, one after the other.
+def make_hello(
+    source: Source, stream: Stream, session: str, threads: int, base: Fraction | None = None
+) -> tuple[m.Hello, bytes]:
+    """The message and the carriers of all tracks, one after the other. ``base``: of the output's times, the video
+    track's own where it is None.
 
     Sound that no carrier takes is left out of the source and named in ``omitted``; a picture that none takes raises
     SourceError.
@@ -29,14 +32,14 @@ def make_hello(source: Source, stream: Stream, session: str, threads: int) -> tu
             source.audio = [one for one in source.audio if one is not track]
             continue
         context = track.codec_context
-        base = Fraction(track.time_base or Fraction(1, 1000))
+        own = source.video_time_base if number == 0 else Fraction(track.time_base or Fraction(1, 1000))
         infos.append(
             m.TrackInfo(
                 kind="audio" if number else "video",
                 codec=context.name,
                 carrier=carrier,
                 size=len(blob),
-                time_base=(base.numerator, base.denominator),
+                time_base=(own.numerator, own.denominator),
                 sample_rate=getattr(context, "sample_rate", 0) or 0,
                 channels=getattr(context, "channels", 0) or 0,
             )
@@ -48,7 +51,7 @@ def make_hello(source: Source, stream: Stream, session: str, threads: int) -> tu
         mode=stream.mode,
         latency=stream.latency,
         model=stream.model,
-        video=_video_info(source),
+        video=_video_info(source, base),
         tracks=infos,
         threads=threads,
         omitted=omitted[: m.MAX_TABLE],
@@ -56,10 +59,10 @@ def make_hello(source: Source, stream: Stream, session: str, threads: int) -> tu
     return hello, b"".join(blobs)
 
 
-def _video_info(source: Source) -> m.VideoInfo:
+def _video_info(source: Source, base: Fraction | None) -> m.VideoInfo:
     video = source.video
     context = video.codec_context
-    base = Fraction(video.time_base or Fraction(1, 1000))
+    base = base or Fraction(video.time_base or Fraction(1, 1000))
     sar = video.sample_aspect_ratio
     rate = source.constant_rate
     return m.VideoInfo(

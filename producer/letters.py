@@ -6,6 +6,7 @@ Gaps in a row become one Notice with a count, as long as it was not transmitted:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
@@ -15,6 +16,17 @@ from common import messages as m
 from producer.link import Link
 from producer.replay import Kept
 from producer.timeline import Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A decoded picture: the decoder's pts, the link number of its packet, clockwise degrees to turn it by, and the
+    seconds since that packet came."""
+
+    pts: int | None
+    packet: int | None
+    turn: int = 0
+    seconds: float = 0.0
 
 
 class Letters:
@@ -39,8 +51,8 @@ class Letters:
                 epoch=self._epoch,
                 link=number,
                 track=kept.track,
-                pts=None if packet.pts is None else packet.pts + kept.shift,
-                dts=None if packet.dts is None else packet.dts + kept.shift,
+                pts=packet.pts if kept.time is None else kept.time,
+                dts=packet.dts if kept.time is None else kept.time,
                 duration=packet.duration or 0,
                 time_base=(base.numerator, base.denominator),
                 key=packet.is_keyframe,
@@ -50,11 +62,9 @@ class Letters:
 
         kept.link = self._link.put(header, bytes(packet) if packet.size else b"", now)
 
-    def picture(
-        self, pts: int | None, packet: int | None, stamp: Stamp, turn: int, fate: m.Fate, reason: str, now: float
-    ) -> None:
+    def picture(self, shown: Shown, stamp: Stamp, fate: m.Fate, reason: str, now: float) -> None:
         """The next picture in order, and what was done with it."""
-        angle: Literal[0, 90, 180, 270] = turn  # type: ignore[assignment]
+        angle: Literal[0, 90, 180, 270] = shown.turn  # type: ignore[assignment]
         self._run = None
         self._put(
             m.Notice(
@@ -62,14 +72,48 @@ class Letters:
                 epoch=self._epoch,
                 link=0,
                 index=self.index + 1,
-                pts=pts,
-                packet=packet,
+                pts=shown.pts,
+                packet=shown.packet,
                 out=stamp.pts,
                 duration=stamp.duration,
                 turn=angle,
                 fate=fate,
                 reason=reason,
+                seconds=shown.seconds,
             ),
+            now,
+        )
+
+    def change(self, hello: m.Hello, carriers: bytes, now: float) -> None:
+        """What follows is of the tracks of ``hello``."""
+        self._run = None
+        self._link.put(
+            lambda number: m.Change(
+                stream=self._stream,
+                epoch=self._epoch,
+                link=number,
+                video=hello.video,
+                tracks=hello.tracks,
+                threads=hello.threads,
+            ),
+            carriers,
+            now,
+        )
+
+    def filler(self, stamp: Stamp, text: str, away: float, now: float) -> None:
+        """The source is away; its next picture comes after ``stamp``."""
+        self._run, self._out = None, stamp.pts
+        self._link.put(
+            lambda number: m.Filler(
+                stream=self._stream,
+                epoch=self._epoch,
+                link=number,
+                out=stamp.pts,
+                duration=stamp.duration,
+                text=text,
+                away=away,
+            ),
+            b"",
             now,
         )
 

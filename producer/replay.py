@@ -30,16 +30,20 @@ class Known:
     index: int
     stamp: Stamp
     wanted: bool
+    #: Not to be shown to the model.
+    damaged: bool = False
 
 
 @dataclass(slots=True)
 class Kept:
-    """One demuxed packet. ``shift``: what is added to its times (sound); ``link``: its number in the present epoch."""
+    """One demuxed packet that arrived ``at``. ``time``: its repaired time (sound), in its own time base; ``link``: its
+    number in the present epoch."""
 
     number: int
     track: int
     packet: av.Packet
-    shift: int = 0
+    time: int | None = None
+    at: float = 0.0
     link: int | None = None
     pictures: list[Known] = field(default_factory=list)
 
@@ -58,6 +62,7 @@ class Replay:
         self._keys: deque[int] = deque()  # numbers of the kept packets where a decoder can start
         self._bytes = 0
         self._next = 0
+        self._first = 0  # number of the first packet since the source was opened
         self._floor = 0  # index of the first picture that may still be asked for
         self._begins = 0, 0  # from this number on there was all that pictures from this index on need
 
@@ -65,9 +70,16 @@ class Replay:
     def bytes(self) -> int:
         return self._bytes
 
-    def put(self, track: int, packet: av.Packet, shift: int = 0) -> Kept:
+    def begin(self, index: int) -> None:
+        """The source was opened again: picture ``index`` is its first. What was kept needs another decoder."""
+        self._kept.clear()
+        self._keys.clear()
+        self._bytes = 0
+        self._first, self._begins = self._next, (self._next, index)
+
+    def put(self, track: int, packet: av.Packet, time: int | None = None, at: float = 0.0) -> Kept:
         """Keep the next packet of the source."""
-        kept = Kept(self._next, track, packet, shift)
+        kept = Kept(self._next, track, packet, time, at)
         self._next += 1
         self._kept.append(kept)
         self._bytes += packet.size
@@ -131,7 +143,7 @@ class Replay:
                 number = kept.number
             if before == REORDERED:
                 break
-        known = before >= 0 or (bool(self._kept) and self._kept[0].number == 0)
+        known = before >= 0 or (bool(self._kept) and self._kept[0].number == self._first)
         return number if known else None
 
     def _free(self) -> None:
@@ -154,5 +166,6 @@ class Replay:
         assert list(self._keys) == [kept.number for kept in self._kept if kept.starts]
         numbers = [kept.number for kept in self._kept]
         assert numbers == list(range(self._next - len(numbers), self._next))
+        assert all(number >= self._first for number in numbers)
         assert len(self._kept) <= self._max_packets
         assert self._bytes <= self._max_bytes

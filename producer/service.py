@@ -17,8 +17,10 @@ from common.status import Status
 from common.transport import Hub, Poller, Waker, drain
 from common.trouble import Troubles, log_troubles
 from common.wire import Reader, encode
+from producer.decoding import output_base, threads_for
 from producer.feed import Feed, NotReached
 from producer.greeting import make_hello
+from producer.intake import Intake
 from producer.source import Source, cut_short
 
 #: Seconds between two Hellos while no Welcome came.
@@ -41,14 +43,19 @@ SILENT_S = 0.7
 BURST = 64
 #: While there is work to do, sockets are looked at this often, in seconds.
 RECEIVE_S = 0.002
+#: A live source that gives no picture for so long, in seconds, and for so many of its pictures, is named when that has
+#: lasted a second.
+MUTE_S, MUTE_PICTURES = 0.6, 3
+#: Protocol from which on a sink knows Change and Filler.
+CHANGES = 102
 
 log = logging.getLogger(__name__)
 
 
 class Producer:
-    """Runs one stream to its end."""
+    """Runs one stream to its end. ``again``: it has died and is started again, so that the source may well be away."""
 
-    def __init__(self, fleet: Fleet, stream: Stream, status: Status, stopper: Stopper) -> None:
+    def __init__(self, fleet: Fleet, stream: Stream, status: Status, stopper: Stopper, again: bool = False) -> None:
         self._fleet, self._stream, self._status, self._stopper = fleet, stream, status, stopper
         self._hub = Hub(fleet.security.insecure)
         self._frames = self._hub.connect("push", fleet.broker.frames, hwm=64)
@@ -65,6 +72,7 @@ class Producer:
         self._closed: m.Closed | None = None
         self._heard = self._news_at = time.monotonic()
         self._workers = 0
+        self._spec: m.InputSpec | None = None
         self._served = False  # a worker for our model has been here
         self._unknown = True  # the sink does not know us (yet)
         self._known = self._heard  # when it last did
@@ -73,12 +81,45 @@ class Producer:
         self._next_progress = 0.0
         self._ended = False
         self._gave_up = False
+        self._intake = Intake(stream, self._waker.wake, again)
+        self._feed: Feed | None = None  # from the first time that the source is open
+        self._session = secrets.token_hex(8)
+        self._heard_at = self._seen_at = 0.0  # when the source gave something, and when a picture
+        self._source: Source | None = None  # the last one that was open
+        self._hello: m.Hello  # from then on too
+        self._blobs: bytes
+        self._greeted: list[tuple[m.Hello, bytes]] = []  # since the last Welcome: one of them was answered
+        self._sink_speaks = m.VERSION  # the sink's version of the protocol
 
     def run(self) -> int:
         """Returns the exit code. Raises SourceError, LinkError."""
-        with self._stopper.at_once():  # a server may let us wait for seconds
-            self._open()
-        source = self._source
+        self._loop()
+        self._hub.close(linger=not self._gave_up)
+        return self._verdict()
+
+    def _opened(self, source: Source, now: float) -> None:
+        """The source is open, for the first time or again. It is read from the sink's Welcome on."""
+        feed = self._feed
+        anew = feed is None or feed.epoch is None  # nothing was begun
+        base = output_base(source) if feed is None or anew else feed.base
+        try:
+            hello = make_hello(source, self._stream, self._session, threads_for(source, self._stream), base)
+        except SourceError as error:
+            self._intake.failed(error, now)
+            return
+        if feed is None or anew:
+            self._feed = self._new_feed(source)
+        else:
+            feed.change(source, hello, None if self._intake.follows else now)
+            source.start()
+        self._source, self._heard_at, self._seen_at = source, now, now
+        before = self._hello if feed is not None else None
+        self._hello, self._blobs = hello
+        if before is None or (before.video, before.tracks) != (self._hello.video, self._hello.tracks):
+            self._tell(source)
+
+    def _tell(self, source: Source) -> None:
+        """What the source is like."""
         for what in self._hello.omitted:
             log.warning("left out: %s", what, extra={"stream": self._stream.name})
         self._status.say(
@@ -87,20 +128,9 @@ class Producer:
             width=source.video.width,
             height=source.video.height,
             rate=float(source.rate or 0),
-            frames=source.expected_frames,
+            frames=None if self._stream.loop else source.expected_frames,
             sound=[track.codec_context.name for track in source.audio],
         )
-        self._loop()
-        self._hub.close(linger=not self._gave_up)
-        return self._verdict()
-
-    def _open(self) -> None:
-        """Open the source, at its beginning. It is read from the sink's Welcome on."""
-        self._source = Source(self._stream.source, notify=self._waker.wake, at_own_speed=self._stream.mode == "live")
-        self._feed = Feed(self._stream, self._fleet.sink.name, self._source, self._push)
-        self._session = secrets.token_hex(8)
-        self._hello, self._blobs = make_hello(self._source, self._stream, self._session, self._feed.threads)
-        self._unknown, self._ended = True, False
 
     def _push(self, frame: m.Frame, payload: bytes) -> bool:
         return self._frames.send(encode(frame), payload)
@@ -116,35 +146,41 @@ class Producer:
             if not self._unknown:
                 self._known = self._heard
             if self._stopper.draining:
-                if self._feed.epoch is None:
+                if self._feed is None or self._feed.epoch is None:
                     return  # nothing was begun
                 if give_up is None:
                     give_up, self._moved = now + GRACE_S, now
-                    self._source.stop()
+                    self._intake.stop()
                     self._end("interrupted", now)
                 if now > give_up or self._deserted(now):
                     self._leave()
                     return
             busy = self._advance(now)
-            self._flush(now)
-            self._greet(now)
+            unsent = False
+            if self._feed is not None:
+                self._flush(self._feed)
+                self._greet(now)
+                unsent = self._feed.link.unsent > 0
             self._progress(now)
             if not busy and self._closed is None:
-                self._poller.wait(0.002 if self._feed.link.unsent or self._resend else 0.05)
+                self._poller.wait(0.002 if unsent or self._resend else 0.05)
 
     def _deserted(self, now: float) -> bool:
         """Whether nobody is there who could resolve what is under way."""
+        assert self._feed is not None
+        window, link = self._feed.window, self._feed.link
         if now - self._known > LEAVE_S:
             return True
-        reached = (self._feed.link.acknowledged, self._feed.window.resolved)
+        reached = (link.acknowledged, window.resolved)
         if reached != self._reached:
             self._reached, self._moved = reached, now
-        if self._feed.window.unanswered == 0 and now - self._moved > STALLED_S:
+        if window.unanswered == 0 and now - self._moved > STALLED_S:
             return True
         nobody = self._workers == 0 or now - self._news_at > LEAVE_S
-        return nobody and self._feed.window.unanswered > 0
+        return nobody and window.unanswered > 0
 
     def _leave(self) -> None:
+        assert self._feed is not None
         self._gave_up = True
         window, link = self._feed.window, self._feed.link
         log.error(
@@ -158,15 +194,16 @@ class Producer:
     def _advance(self, now: float) -> bool:
         """One step of work; False where there is none to be done now."""
         feed = self._feed
-        if self._ended or feed.epoch is None:
+        if self._ended or self._stopper.draining:
             return False
+        if feed is None or feed.epoch is None or (feed.idle and not feed.replaying and self._intake.source is None):
+            return self._await_source(now)
         if not feed.idle:
             try:
                 return feed.announce(now)
             except NotReached:
                 log.warning("frame %d cannot be decoded from what was kept: reading the source again", feed.index + 1)
-                self._source.stop()
-                self._open()
+                self._read_again()
                 return False
         # A live source is never held up: what the link has no room for is announced as a gap.
         if self._stream.mode != "live" and feed.link.full(now):
@@ -175,21 +212,65 @@ class Producer:
         if feed.replaying:
             feed.replay(now)
             return True
-        one = self._source.take()
+        source = self._intake.source
+        if source is None:
+            return False
+        one = source.take()
         if one is not None:
+            self._heard_at = now
             feed.take(one, now)
-            self._source.hurry = feed.catching_up
+            source.hurry = feed.catching_up
+            if not feed.idle:
+                self._seen_at = now
+                self._intake.gave(now)
             return True
-        if self._source.drained:
-            self._end(str(self._source.error or ""), now)
+        if source.drained:
+            if self._intake.returns() and self._sink_speaks >= CHANGES:
+                feed.flush(now)
+                self._intake.lost(now)
+            else:
+                self._end(str(source.error or ""), now)
+        else:
+            self._fill(now)
         return False
 
+    def _await_source(self, now: float) -> bool:
+        """There is no source, or the sink has not welcomed it yet."""
+        feed = self._feed
+        if feed is not None and feed.epoch is not None and self._sink_speaks < CHANGES:  # it was another one before
+            self._end(self._intake.why, now)
+            return False
+        if (source := self._intake.poll(now)) is not None:
+            self._opened(source, now)
+            return True
+        self._fill(now)
+        return False
+
+    def _fill(self, now: float) -> None:
+        """Show a placeholder where it is time: the source is away, or is back without a picture so far."""
+        if self._feed is not None and self._feed.epoch is not None and self._intake.filler_due(now):
+            self._feed.filler(self._intake.why, self._intake.away(now), now)
+
+    def _new_feed(self, source: Source) -> Feed:
+        feed = Feed(self._stream, self._fleet.sink.name, source, self._push)
+        if self._spec is not None:
+            feed.served(self._spec)
+        return feed
+
+    def _read_again(self) -> None:
+        """The source again from its beginning. The sink knows us by the Hello that it has. Raises SourceError."""
+        with self._stopper.at_once():
+            source = self._intake.again()
+        self._source, self._feed = source, self._new_feed(source)
+
     def _end(self, reason: str, now: float) -> None:
+        assert self._feed is not None
         if not self._ended:
             self._ended = True
             self._feed.end(reason, now)
 
     def _receive(self, now: float) -> None:
+        feed = self._feed
         for parts in drain(self._media, BURST):
             try:
                 message, _ = self._read_media.decode(parts)
@@ -205,21 +286,25 @@ class Producer:
                 self._refused.warn(error.kind, f"refused news of the broker: {error}")
                 continue
             self._news_at, self._workers = now, news.workers
-            self._feed.served(news.models.get(self._stream.model))
-            self._served = self._served or self._feed.spec is not None
-            if self._feed.epoch is not None:
-                self._resend.extend(self._feed.window.news(news, self._stream.name, self._feed.epoch, now))
-        if self._feed.epoch is not None:
-            self._resend.extend(self._feed.window.tick(now))
-            self._feed.link.tick(now)
+            self._spec = news.models.get(self._stream.model)
+            self._served = self._served or self._spec is not None
+            if feed is not None:
+                feed.served(self._spec)
+                if feed.epoch is not None:
+                    self._resend.extend(feed.window.news(news, self._stream.name, feed.epoch, now))
+        if feed is not None and feed.epoch is not None:
+            self._resend.extend(feed.window.tick(now))
+            feed.link.tick(now)
 
     def _on_sink(self, message: m.ToProducer, now: float) -> None:
         feed = self._feed
+        if feed is None:
+            return  # it speaks of a producer before us
         if isinstance(message, m.Welcome):
             if message.session == self._session:
                 self._unknown = False
                 if message.epoch != feed.epoch:
-                    self._begin(message)
+                    self._begin(feed, message, now)
         elif feed.epoch is None or message.epoch != feed.epoch or message.stream != self._stream.name:
             self._refused.counts["other_epoch"] = self._refused.counts.get("other_epoch", 0) + 1
         elif isinstance(message, m.Ack):
@@ -235,11 +320,20 @@ class Producer:
         else:
             self._unknown = True
 
-    def _begin(self, welcome: m.Welcome) -> None:
+    def _begin(self, feed: Feed, welcome: m.Welcome, now: float) -> None:
         """A new epoch: the first one, or one after the sink has lost the one before."""
-        feed, resume = self._feed, welcome.resume
+        resume = welcome.resume
+        source = self._source
+        assert source is not None
+        self._sink_speaks = welcome.v
+        self._heard_at = self._seen_at = now
+        # Of several Hellos nobody knows which one the sink has begun with.
+        ours = self._hello, self._blobs
+        untold = None if self._greeted == [ours] else ours
+        self._greeted.clear()
         if feed.epoch is None:
-            feed.welcome(welcome.epoch, welcome.media, resume, counts_on=self._source.live)
+            counts_on = not source.rereadable or self._stream.loop
+            feed.welcome(welcome.epoch, welcome.media, resume, counts_on)
         else:
             log.warning(
                 "the sink has begun epoch %d and wants frame %d next",
@@ -250,46 +344,53 @@ class Producer:
             decoder = prepare_decoder(unpack(self._hello.tracks, self._blobs)[0], feed.threads, for_model=True)  # type: ignore[arg-type]
             self._resend.clear()
             self._ended = False
-            if feed.restart(welcome.epoch, welcome.media, resume, decoder):
+            if feed.restart(welcome.epoch, welcome.media, resume, decoder, untold):
                 return
-            self._source.stop()
-            session, hello, blobs = self._session, self._hello, self._blobs
-            self._open()
-            self._session, self._hello, self._blobs = session, hello, blobs  # the sink knows us by these
-            self._unknown = False
-            self._feed.welcome(welcome.epoch, welcome.media, resume)
-        if resume and not self._source.live:
+            self._read_again()
+            assert self._feed is not None
+            assert self._source is not None
+            feed, source = self._feed, self._source
+            feed.welcome(welcome.epoch, welcome.media, resume)
+        if feed.catching_up:
             log.info("going on from frame %d of the file", resume, extra={"stream": self._stream.name})
-        self._source.hurry = self._feed.catching_up
-        self._source.start()
+        source.hurry = feed.catching_up
+        source.start()
 
-    def _flush(self, now: float) -> None:
+    def _flush(self, feed: Feed) -> None:
         while self._resend:
             header, payload = self._resend[0]
-            if self._feed.window.waits(header) and not self._push(header, payload):
+            if feed.window.waits(header) and not self._push(header, payload):
                 break
             self._resend.popleft()
-        while not self._unknown and (message := self._feed.link.peek()) is not None:
+        while not self._unknown and (message := feed.link.peek()) is not None:
             parts = (encode(message.header), message.payload) if message.payload else (encode(message.header),)
             if not self._media.send(*parts):
                 return
-            self._feed.link.sent()
+            feed.link.sent()
 
     def _greet(self, now: float) -> None:
         """Say Hello to a sink that does not know us, or does not speak to us."""
         if now >= self._next_hello and (self._unknown or now > self._heard + AGAIN_S):
             self._media.send(encode(self._hello), self._blobs)
             self._next_hello = now + HELLO_S
+            if (ours := (self._hello, self._blobs)) not in self._greeted:
+                self._greeted = [*self._greeted[-1:], ours]  # two are as good as many
 
     def _progress(self, now: float) -> None:
         if now < self._next_progress:
             return
         self._next_progress = now + PROGRESS_S
         self._look_around(now)
-        feed, window = self._feed, self._feed.window
+        feed = self._feed
+        source = self._intake.state(now)
+        if feed is None:
+            self._status.say("opening", stream=self._stream.name, source=source, troubles=self._troubles.report(now))
+            return
+        window = feed.window
         self._status.say(
             "progress",
             stream=self._stream.name,
+            source=source,
             announced=feed.index + 1,
             in_flight=window.unanswered,
             unresolved=window.unresolved,
@@ -303,31 +404,56 @@ class Producer:
         """Name what stands in the way."""
         model, sink, broker = self._stream.model, self._fleet.sink.media, self._fleet.broker.news
         troubles = self._troubles
+        shown = mask(self._stream.source)
+        why = self._intake.why
+        text = f"{why}; trying again" if why.startswith(shown) else f"{shown} is away: {why}"
+        troubles.set("source_away", bool(why), now, text)
+        never = self._intake.never and not why
+        troubles.set("source_silent_yet", never, now, f"{shown} has given no picture yet", logging.INFO)
+        feed = self._feed
+        if feed is None:
+            log_troubles(log, troubles.said(now), stream=self._stream.name)
+            return
+        troubles.set("source_mute", self._is_mute(now), now, f"{shown} gives {self._what_comes(now)}")
         silent = now - self._news_at > SILENT_S
-        idle = not self._ended or self._feed.window.unanswered > 0
-        begun = self._feed.epoch is not None
+        idle = not self._ended or feed.window.unanswered > 0
+        begun = feed.epoch is not None
         troubles.set("sink_silent", begun and now - self._heard > SILENT_S, now, f"the sink at {sink} does not answer")
         troubles.set("sink_silent_yet", not begun, now, f"the sink at {sink} has not answered yet")
         troubles.set("broker_silent", self._served and silent, now, f"the broker at {broker} is silent")
-        nobody = idle and self._feed.spec is None and not silent
+        nobody = idle and feed.spec is None and not silent
         troubles.set("no_worker", self._served and nobody, now, f"no worker serves {model} any more")
         troubles.set(
             "no_worker_yet", idle and not self._served, now,
             f"the broker at {broker} is silent so far" if silent else f"no worker serves {model} yet",
         )  # fmt: skip
-        full = begun and self._feed.link.full(now)
+        full = begun and feed.link.full(now)
         troubles.set("link_full", full, now, f"the sink at {sink} takes packets too slowly")
         log_troubles(log, troubles.said(now), stream=self._stream.name)
 
+    def _is_mute(self, now: float) -> bool:
+        """Whether the source is there, and its pictures do not come."""
+        source, feed = self._intake.source, self._feed
+        if source is None or feed is None or feed.epoch is None or self._ended or self._intake.why:
+            return False
+        usual = MUTE_PICTURES / source.rate if source.rate else 0.0
+        # One that waits for us is not mute.
+        return source.live and not feed.waits_for and now - self._seen_at > max(MUTE_S, usual)
+
+    def _what_comes(self, now: float) -> str:
+        return "no picture, while its sound goes on" if now - self._heard_at < MUTE_S else "nothing"
+
     def _verdict(self) -> int:
-        source, frames = self._source, self._feed.index + 1
+        source, feed = self._source, self._feed
         if self._closed is not None and self._closed.error == m.SUPERSEDED:
             raise LinkError(f"{self._stream.name}: {m.SUPERSEDED}: stop one of the two")
         if self._stopper.draining:
-            return 0 if self._closed is not None or self._feed.epoch is None else 1
+            return 0 if self._closed is not None or feed is None or feed.epoch is None else 1
+        assert source is not None
+        assert feed is not None
         if source.error is not None:
             raise source.error
-        if frames == 0:
+        if feed.index < 0:
             raise SourceError(f"no picture of {mask(self._stream.source)} could be decoded")
         if cut := cut_short(source):
             raise SourceError(cut)

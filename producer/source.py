@@ -1,117 +1,100 @@
-"""The source: opened with deadlines, its tracks chosen, demuxed by a thread into a bounded queue.
+"""One opened connection to a source: its tracks chosen, demuxed by a thread into a bounded queue, until it ends.
 
-PyAV's errors become SourceError here and nowhere else. Nothing is decoded in this file.
+A source that has dropped is opened again by making a new Source. Nothing is decoded in this file.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
+from common.config import Stream
 from common.errors import SourceError
-from common.files import check_source_file, is_live, local_path
 from common.log import mask
 from common.media import Track
+from producer.inputs import faults
+from producer.inputs.arrival import BASE, Arrival
+from producer.inputs.facts import facts_of
+from producer.inputs.opening import open_input
+from producer.inputs.plan import make_plan
+from producer.inputs.tracks import choose_audio, choose_video, omitted
+from producer.inputs.watch import PictureWatch
 from producer.playback import Playback
 
-#: Deadlines for opening and for one read of a network source, in seconds.
-OPEN_S, READ_S = 10.0, 15.0
 #: The demuxer runs ahead by at most so many packets and bytes.
 AHEAD_PACKETS, AHEAD_BYTES = 128, 32 * 2**20
 #: A file whose header promises more frames than came, by more than this share, was cut off.
 MISSING_SHARE = 0.02
-#: The mean rate of a file of constant rate may differ from it by this share (the last picture's length, rounding).
-RATE_SLACK = Fraction(1, 100)
+#: Longest missing end of a stream from a server that has told its length, in seconds.
+END_SLACK_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Demuxed:
-    """One packet of a chosen track; ``packet.size`` 0 is the end of that track."""
+    """One packet of a chosen track; ``packet.size`` 0 is the end of that track. ``at``: when it came
+    (``time.monotonic()``)."""
 
     track: int
     packet: av.Packet
+    at: float
 
 
 class Source:
-    """An open source: its chosen tracks (video first) and a queue of packets.
+    """An open source: its chosen tracks (video first) and a queue of packets. Opening blocks, in any thread, and
+    raises SourceError.
 
-    ``notify`` is called from the demuxing thread when something may be taken. ``at_own_speed``: a file gives its
-    packets no faster than it plays.
+    ``notify`` is called from the demuxing thread when something may be taken. ``sound``: "all", "first" or "none".
+    Nothing of ``video`` and ``audio`` but their codec contexts may be used after :meth:`close`.
     """
 
-    def __init__(
-        self,
-        address: str,
-        sound: str = "all",
-        notify: Callable[[], None] = lambda: None,
-        at_own_speed: bool = False,
-    ) -> None:
-        self.address = address
-        self.live = is_live(address)
-        self._container = _open(address, self.live)
-        self.video = _choose_video(self._container, address)
-        self.audio: list[AudioStream] = [one for one in self._container.streams.audio if _known(one)]
-        if sound != "all":
-            self.audio = self.audio[:1] if sound == "first" else []
-        self.omitted = _omitted(self._container, self.tracks)
+    def __init__(self, stream: Stream, notify: Callable[[], None] = lambda: None, sound: str = "all") -> None:
+        self.address = stream.source
+        self._input = open_input(make_plan(stream))
+        plan, container = self._input.plan, self._input.container
+        try:
+            self.video = choose_video(container, plan)
+            self.audio: list[AudioStream] = choose_audio(container, sound)
+            #: What is left out, for a person; of pictures, what was seen before the first one.
+            self.omitted = [*omitted(container, self.tracks), *self._input.left_out]
+            facts = facts_of(plan, stream, container, self.video)
+        except BaseException:
+            self._input.close()
+            raise
+        self.live, self.finite, self.rereadable = facts.live, facts.finite, facts.rereadable
+        self.discontinuous = facts.discontinuous
+        self.start_time, self.rate, self.constant_rate = facts.start_time, facts.rate, facts.constant_rate
+        #: How many frames the header promises, for the progress bar.
+        self.expected_frames = self._input.expected or facts.expected
+        #: The same, where the header lists them one by one, else 0.
+        self.listed_frames = facts.listed
+        #: Time base of the picture's packets, in seconds.
+        self.video_time_base = facts.time_base
+        self._plan, self._length = plan, facts.length
+        self._arrival = Arrival() if facts.clockless else None
+        self._playback = Playback() if facts.paced else None
         self._notify = notify
         self._queue: deque[Demuxed] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
-        self._stopped = self.ended = False
+        self._stopped = self._closing = self._done = self.ended = False
         self.pictures = 0  #: packets of the video track so far
         self.error: SourceError | None = None
-        self._playback = Playback() if at_own_speed and not self.live else None
         #: Give packets as fast as they are taken, for now.
         self.hurry = False
-        self._thread = threading.Thread(target=self._demux, name="demux", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="demux", daemon=True)
 
     @property
     def tracks(self) -> list[Track]:
         return [self.video, *self.audio]
-
-    @property
-    def indexed(self) -> bool:
-        """Whether the header lists every packet."""
-        return "mov" in self._container.format.name.split(",")
-
-    @property
-    def start_time(self) -> Fraction | None:
-        """The container's first time, in seconds."""
-        start = self._container.start_time
-        return None if start is None else Fraction(start, av.time_base)
-
-    @property
-    def rate(self) -> Fraction | None:
-        rate = self.video.average_rate or self.video.guessed_rate or self.video.base_rate
-        return Fraction(rate) if rate and rate > 0 else None
-
-    @property
-    def constant_rate(self) -> Fraction | None:
-        """The rate where the pictures keep to it. None where it is unknown or varies: a mean, written into a file,
-        would be taken for the grid that the pictures lie on."""
-        mean, grid = self.video.average_rate, self.video.base_rate
-        if not mean or not grid:
-            return self.rate
-        return Fraction(grid) if abs(Fraction(mean) / Fraction(grid) - 1) <= RATE_SLACK else None
-
-    @property
-    def expected_frames(self) -> int | None:
-        """How many frames the header promises, for the progress bar."""
-        if self.video.frames:
-            return self.video.frames
-        if self._container.duration and self.rate:
-            return round(self._container.duration / av.time_base * self.rate) or None
-        return None
 
     def start(self) -> None:
         self._thread.start()
@@ -139,30 +122,93 @@ class Source:
             self._queue.clear()
             self._bytes = 0
             self._changed.notify()
+        self._input.interrupt()
 
-    def _demux(self) -> None:
-        numbers = {track.index: number for number, track in enumerate(self.tracks)}
-        ended = 0  # tracks that have given their last, empty packet
-        try:
-            for packet in self._container.demux(self.tracks):
-                ended += packet.size == 0
-                self._wait_until_due(packet)
-                if not self._put(Demuxed(numbers[packet.stream.index], packet)):
-                    break
-        except av.FFmpegError as error:
-            self.error = SourceError(f"{mask(self.address)} broke off: {error.strerror or error}")
-        except Exception as error:  # noqa: BLE001  the thread must never die silently
-            # Once all tracks have ended, PyAV stumbles over those that appeared under way; damage can look like one.
-            if not (isinstance(error, IndexError) and ended >= len(self.tracks)):
-                self.error = SourceError(f"{mask(self.address)} cannot be read on: {type(error).__name__}: {error}")
+    def close(self) -> None:
+        """Stop, and give everything back: at once, or when the thread comes out of a read that hangs."""
+        self.stop()
         with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            idle = self._done or not self._thread.ident
+        if idle:  # what stands behind the container may take a moment
+            threading.Thread(target=self._input.close, name="close", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.error = self._demux()
+        except Exception as error:  # noqa: BLE001  the thread must never die silently
+            self.error = faults.broke_off(self._plan, error)
+        with self._changed:
+            if self._stopped:
+                self.error = None
             self.ended = True
         self._notify()
+        with self._changed:
+            self._done = True
+            closing = self._closing
+        if closing:
+            self._input.close()
+
+    def _demux(self) -> SourceError | None:
+        """Read to the end. Returns what is wrong with that end."""
+        ended, last = 0, 0.0  # tracks that have given their last, empty packet; the latest time, in seconds
+        read = time.monotonic()
+        watch = PictureWatch(self._plan.read_s if self.live else None, read)
+        packets = self._input.packets(self.tracks)
+        try:
+            for number, packet in packets:
+                now = time.monotonic()
+                if not ended and self._is_mute(now - read):
+                    return faults.is_mute(self._plan)
+                ended += packet.size == 0
+                if number == 0:
+                    watch.picture(now)
+                    if self._arrival is not None and packet.size:
+                        self._stamp(packet, self._arrival.stamp(now))
+                elif packet.size and watch.overdue(now):
+                    return faults.without_picture(self._plan)
+                last = _time(packet, last)
+                self._wait_until_due(packet)
+                if not self._put(Demuxed(number, packet, time.monotonic())):
+                    return None
+                read = time.monotonic()
+                watch.paused(read - now)
+        except IndexError:
+            # Once all tracks have ended, PyAV stumbles over those that appeared under way; damage can look like one.
+            if ended < len(self.tracks):
+                raise
+        finally:
+            packets.close()  # type: ignore[attr-defined]
+        return self._end(last)
+
+    def _end(self, last: float) -> SourceError | None:
+        for what in self._input.left_out:
+            if what not in self.omitted:
+                log.warning("left out: %s", what)
+        if self.live and not self.finite:
+            return faults.has_ended(self._plan, self._input.why())
+        start = float(self.start_time or 0)
+        if self._length is not None and last - start < self._length - max(END_SLACK_S, self._length * MISSING_SHARE):
+            return faults.ended_early(self._plan, last - start, self._length)
+        return None
+
+    def _is_mute(self, seconds: float) -> bool:
+        """Whether a read of so many seconds came to its deadline. RTSP's demuxer makes an end of it, or gives a last
+        packet."""
+        return self._plan.read_s is not None and seconds >= self._plan.read_s
+
+    def _stamp(self, packet: av.Packet, time: int) -> None:
+        packet.time_base = BASE
+        packet.pts = packet.dts = time
+        packet.duration = 0
 
     def _wait_until_due(self, packet: av.Packet) -> None:
-        if self._playback is None or self.hurry or packet.dts is None or packet.time_base is None:
+        stamp = packet.pts if packet.dts is None else packet.dts
+        if self._playback is None or self.hurry or stamp is None or packet.time_base is None:
             return
-        delay = self._playback.delay(float(packet.dts * packet.time_base), time.monotonic())
+        delay = self._playback.delay(float(stamp * packet.time_base), time.monotonic())
         if delay > 0:
             with self._changed:
                 self._changed.wait_for(lambda: self._stopped, delay)
@@ -186,65 +232,14 @@ def cut_short(source: Source) -> str | None:
     Packets are counted, not pictures: an edit list leaves pictures out of a file that is whole. Only MP4 and MOV list
     their packets; AVI counts pictures that were never written too.
     """
-    promised, found = source.video.frames, source.pictures
-    if source.live or not source.indexed or not promised or found >= promised * (1 - MISSING_SHARE):
+    promised, found = source.listed_frames, source.pictures
+    if not source.finite or not promised or found >= promised * (1 - MISSING_SHARE):
         return None
     return f"{mask(source.address)} is cut off: its header promises {promised} frames, {found} could be read"
 
 
-def _open(address: str, live: bool) -> InputContainer:
-    shown = mask(address)
-    path = local_path(address)
-    if path is not None:
-        check_source_file(path)
-        if path.is_file():
-            address = f"file:{path}"  # taken literally: a colon in a file's name would be read as a protocol's
-    options: dict[str, str] = {}
-    if address.startswith(("rtsp://", "rtsps://")):
-        options = {"rtsp_transport": "tcp", "timeout": str(int(READ_S * 1e6))}
-    try:
-        return av.open(address, timeout=(OPEN_S, READ_S) if live else None, options=options)
-    except av.InvalidDataError:
-        if live:
-            raise SourceError(f"{shown} sends nothing that can be read as video: check the address") from None
-        hint = "it is not a video, or it was cut off before its index was written"
-        raise SourceError(f"{shown} cannot be read as a video: {hint}") from None
-    except (av.FFmpegError, ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SourceError(f"{shown} cannot be opened: {reason}; check the address and that the server runs") from None
-
-
-def _choose_video(container: InputContainer, address: str) -> VideoStream:
-    real = [one for one in container.streams.video if not _is_cover(one) and _known(one) and one.codec_context.width]
-    if not real:
-        kinds = ", ".join(f"{one.type} ({one.name})" for one in _named(container)) or "nothing"
-        raise SourceError(f"{mask(address)} has no video track: it holds {kinds}")
-    return max(real, key=lambda one: (bool(one.disposition & one.disposition.default), one.width * one.height))
-
-
-def _known(stream: Track) -> bool:
-    """Whether FFmpeg has a decoder; PyAV gives no codec context where not."""
-    return stream.codec_context is not None
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & stream.disposition.attached_pic)
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    index: int
-    type: str
-    name: str
-
-
-def _named(container: InputContainer) -> list[_Named]:
-    return [
-        _Named(one.index, one.type, one.codec_context.name if one.codec_context is not None else "unknown codec")
-        for one in container.streams
-    ]
-
-
-def _omitted(container: InputContainer, chosen: list[Track]) -> list[str]:
-    kept = {track.index for track in chosen}
-    return [f"track {one.index}: {one.type} ({one.name})" for one in _named(container) if one.index not in kept]
+def _time(packet: av.Packet, last: float) -> float:
+    """The latest time so far, in seconds, with this packet."""
+    if packet.pts is None or packet.time_base is None:
+        return last
+    return max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))

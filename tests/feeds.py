@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from common import config
 from common import messages as m
 from common.media import pack
@@ -43,9 +45,14 @@ def settings(*outputs: Path, **fields: Any) -> config.Stream:
     return config.Stream(**{**known, "outputs": kinds, **fields})
 
 
+def unhurried(stream: config.Stream) -> Source:
+    """The source of a stream, read as fast as it can be even where the stream is live."""
+    return Source(structs.replace(stream, mode="lossless"))
+
+
 def record(clip: Path, mode: m.Mode = "lossless", **fields: Any) -> Recorded:
     """Run a feed over ``clip``; every frame that is sampled counts as sent."""
-    source = Source(str(clip))
+    source = unhurried(settings(Path("x.mp4"), source=str(clip)))
     limits = {"window": 100_000, "window_bytes": 2**40, "in_flight": 100_000}
     stream = settings(Path("x.mp4"), mode=mode, **limits, **fields)
     feed = Feed(stream, "sink", source, lambda frame, payload: True)

@@ -13,8 +13,9 @@ from common import config
 from common import messages as m
 from producer.feed import Feed
 from producer.replay import MAX_BYTES
-from producer.source import Demuxed, Source
+from producer.source import Demuxed
 from tests.builders import EPOCH, ack
+from tests.feeds import unhurried
 from tests.support import make_clip, wait_for
 
 SPEC = m.InputSpec(64, 64)
@@ -46,11 +47,12 @@ class Bench:
     """A feed with its source, driven by hand."""
 
     def __init__(self, clip: Path, media: bool = True, served: bool = True, **settings: Any) -> None:
-        self.source = Source(str(clip))
         self.broker = Broker()
         known: dict[str, Any] = {"name": "s", "source": str(clip), "model": "echo"}
         outputs = [config.Output(path="x.mp4", kind="mp4")]
-        self.feed = Feed(config.Stream(outputs=outputs, **(known | settings)), "sink", self.source, self.broker)
+        stream = config.Stream(outputs=outputs, **(known | settings))
+        self.source = unhurried(stream)
+        self.feed = Feed(stream, "sink", self.source, self.broker)
         self.feed.welcome(EPOCH, media)
         self.feed.served(SPEC if served else None)
         self.source.start()
@@ -298,7 +300,7 @@ def test_live_costs_no_memory_while_nobody_takes_anything(open_gop: Path) -> Non
             copy.pts = (packet.pts or 0) + round_ * 4000
             copy.dts = copy.pts
             copy.time_base, copy.is_keyframe = packet.time_base, packet.is_keyframe
-            feed.take(Demuxed(0, copy), now)
+            feed.take(Demuxed(0, copy, now), now)
             while not feed.idle:
                 assert feed.announce(now)
             now += 0.04
@@ -307,7 +309,7 @@ def test_live_costs_no_memory_while_nobody_takes_anything(open_gop: Path) -> Non
     feed.check()
     assert set(sizes[2:-2]) == {sizes[2]}, "the last Notice grows, no other comes"
     assert feed.link.unacknowledged < 300
-    assert feed._replay.bytes <= MAX_BYTES
+    assert feed._decoding.replay.bytes <= MAX_BYTES
     told = notices(bench.messages())
     assert covered(told) == list(range(feed.index + 1))
     assert sum(notice.count for notice in told if notice.fate == "gap") == feed.gaps > 9800

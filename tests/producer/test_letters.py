@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common import messages as m
-from producer.letters import Letters
+from producer.letters import Letters, Shown
 from producer.link import Link
 from producer.replay import Kept
 from producer.timeline import Stamp
@@ -29,7 +29,7 @@ def stamp(index: int) -> Stamp:
 
 def picture(writer: Letters, fate: m.Fate = "sent") -> None:
     index = writer.index + 1
-    writer.picture(index * TICK, 7, stamp(index), 0, fate, "", 0.0)
+    writer.picture(Shown(index * TICK, 7), stamp(index), fate, "", 0.0)
 
 
 def transmit(link: Link) -> list[m.Head]:
@@ -50,14 +50,14 @@ def test_a_packet_carries_what_the_demuxer_said() -> None:
     packet.pts, packet.dts, packet.duration, packet.time_base = 100, 90, 20, Fraction(1, 1000)
     packet.is_keyframe = True
     link = Link()
-    kept = Kept(0, 2, packet, shift=-30)
+    kept = Kept(0, 2, packet, time=70)
     letters(link).packet(kept, 0.0)
     assert kept.link == 1
     one = link.peek()
     assert one is not None
     assert one.payload == b"bytes"
     assert one.header == m.Packet(
-        stream=STREAM, epoch=EPOCH, link=1, track=2, pts=70, dts=60, duration=20, time_base=(1, 1000), key=True
+        stream=STREAM, epoch=EPOCH, link=1, track=2, pts=70, dts=70, duration=20, time_base=(1, 1000), key=True
     )
 
 
@@ -150,7 +150,7 @@ def test_missing_frames_lie_between_their_neighbours(count: int, begun: bool) ->
     first = writer.index + 1
     until = stamp(first + count)
     writer.missing(count, until, 0.0)
-    writer.picture(until.pts, 7, until, 0, "sent", "", 0.0)
+    writer.picture(Shown(until.pts, 7), until, "sent", "", 0.0)
     told = [one for one in transmit(link) if isinstance(one, m.Notice)]
     runs = told[int(begun) : -1]
     assert sum(one.count for one in runs) == count

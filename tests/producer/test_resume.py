@@ -21,9 +21,9 @@ from common.media import prepare_decoder, to_packet, unpack
 from producer.feed import Feed, NotReached
 from producer.greeting import make_hello
 from producer.replay import Replay
-from producer.source import Source
 from sink.pairing import Pairing, Verdict
 from tests.builders import EPOCH
+from tests.feeds import unhurried
 from tests.support import ffmpeg, make_clip, wait_for
 
 FRAMES = 100
@@ -96,11 +96,11 @@ class Walk:
         outputs = [config.Output(path="x.mp4", kind="mp4")]
         known = {"window": 100_000, "window_bytes": 2**40, "in_flight": 100_000}
         self.stream = config.Stream(name="s", source=str(clip), model="echo", outputs=outputs, **(known | settings))
-        self.source = Source(str(clip))
+        self.source = unhurried(self.stream)
         self.frames: list[m.Frame] = []
         self.feed = Feed(self.stream, "sink", self.source, self._push)
         if replay is not None:
-            self.feed._replay = replay
+            self.feed._decoding.replay = replay
         self.feed.served(m.InputSpec(32, 32))
         self.hello, self.blobs = make_hello(self.source, self.stream, "x", self.feed.threads)
         self._epoch = EPOCH
@@ -235,7 +235,7 @@ def test_restarts_in_the_middle_with_no_more_kept_than_is_needed(folder: Path, n
     assert notices(said) == told[80:]
     assert {frame.index for frame in walk.frames} == {frame.index for frame in whole.frames}
     if name != "intra_refresh":  # 20 frames between two places to start from
-        assert walk.feed._replay._kept[0].number >= 20, "what is durable was let go"
+        assert walk.feed._decoding.replay._kept[0].number >= 20, "what is durable was let go"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from common.errors import SourceError
-from common.files import is_live
 from producer import source as module
 from producer.source import Demuxed, Source, cut_short
 from tests.support import ffmpeg, make_clip, wait_for
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "10")
 TONE = "-c:a aac -ac 1"
+Opener = Callable[..., Source]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,8 @@ def rest(source: Source) -> list[Demuxed]:
     return taken
 
 
-def test_a_file_with_sound(clip: Path) -> None:
-    source = Source(str(clip))
+def test_a_file_with_sound(opened: Opener, clip: Path) -> None:
+    source = opened(clip)
     assert [track.type for track in source.tracks] == ["video", "audio"]
     assert (source.live, source.omitted) == (False, [])
     assert (source.rate, source.expected_frames) == (Fraction(25), 50)
@@ -60,32 +61,34 @@ def test_a_file_with_sound(clip: Path) -> None:
 
 
 @pytest.mark.parametrize(("sound", "count"), [("all", 2), ("first", 1), ("none", 0)])
-def test_sound_tracks_are_chosen(folder: Path, clip: Path, sound: str, count: int) -> None:
+def test_sound_tracks_are_chosen(opened: Opener, folder: Path, clip: Path, sound: str, count: int) -> None:
     path = folder / "two.mkv"
     if not path.exists():
         ffmpeg("-i", clip, "-i", clip, "-map", "0:v", "-map", "0:a", "-map", "1:a", "-c", "copy", path)
-    source = Source(str(path), sound)
+    source = opened(path, sound)
     assert len(source.audio) == count
     assert len(source.omitted) == 2 - count
 
 
-def test_the_picture_is_the_default_or_largest_track_and_never_the_cover(folder: Path, clip: Path) -> None:
+def test_the_picture_is_the_default_or_largest_track_and_never_the_cover(
+    opened: Opener, folder: Path, clip: Path
+) -> None:
     cover, two = folder / "cover.mp4", folder / "large.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=400x400", "-frames:v", "1", folder / "cover.png")
     ffmpeg("-i", folder / "cover.png", "-i", clip, "-map", "0", "-map", "1:v", "-c", "copy", "-disposition:v:0",
            "attached_pic", cover)  # fmt: skip
     large = make_clip(folder / "large.mp4", *H264, seconds=1, size="128x96")
     ffmpeg("-i", clip, "-i", large, "-map", "0:v", "-map", "1:v", "-c", "copy", "-disposition:v", "0", two)
-    source = Source(str(cover))
+    source = opened(cover)
     assert source.video.width == 96
     assert "track 1: video (png)" in source.omitted
-    assert Source(str(two)).video.width == 128
+    assert opened(two).video.width == 128
 
 
-def test_the_demuxer_runs_ahead_only_so_far(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demuxer_runs_ahead_only_so_far(opened: Opener, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AHEAD_PACKETS", 5)
     woken: list[int] = []
-    source = Source(str(clip), notify=lambda: woken.append(1))
+    source = opened(clip, notify=lambda: woken.append(1))
     source.start()
     wait_for(lambda: len(source._queue) == 5, 5, "a full queue")
     assert not source.ended
@@ -97,9 +100,9 @@ def test_the_demuxer_runs_ahead_only_so_far(clip: Path, monkeypatch: pytest.Monk
     assert source.take() is None
 
 
-def test_bytes_count_as_well(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_count_as_well(opened: Opener, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AHEAD_BYTES", 1)
-    source = Source(str(clip))
+    source = opened(clip)
     source.start()
     wait_for(lambda: len(source._queue) == 1, 5, "one packet")
     source.take()
@@ -109,34 +112,34 @@ def test_bytes_count_as_well(clip: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert source._bytes == 0
 
 
-def test_a_trimmed_file_is_whole(folder: Path, clip: Path) -> None:
+def test_a_trimmed_file_is_whole(opened: Opener, folder: Path, clip: Path) -> None:
     """The edit list hides pictures that are in the file: fewer are decoded than the header counts."""
     path = folder / "trimmed.mp4"
     ffmpeg("-ss", "0.7", "-i", clip, "-map", "0:v", "-c", "copy", path)
-    source = Source(str(path))
+    source = opened(path)
     everything(source)
     assert cut_short(source) is None
 
 
-def test_a_file_that_was_cut_off_is_named(folder: Path) -> None:
+def test_a_file_that_was_cut_off_is_named(opened: Opener, folder: Path) -> None:
     whole = make_clip(folder / "fast.mp4", *H264, "-movflags", "faststart", seconds=2, size="96x64")
     half = folder / "half.mp4"
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
-    source = Source(str(half))
+    source = opened(half)
     everything(source)
     said = cut_short(source)
     assert said is not None
     assert "promises 50 frames" in said
 
 
-def test_an_unknown_codec_is_named(folder: Path, clip: Path) -> None:
+def test_an_unknown_codec_is_named(opened: Opener, folder: Path, clip: Path) -> None:
     mkv, strange, mute = folder / "known.mkv", folder / "strange.mkv", folder / "mute.mkv"
     ffmpeg("-i", clip, "-c", "copy", mkv)
     strange.write_bytes(mkv.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_XPEG4/ISO/AVC"))
     mute.write_bytes(mkv.read_bytes().replace(b"A_AAC", b"A_XXC"))
     with pytest.raises(SourceError, match=r"no video track: it holds video \(unknown codec\), audio"):
-        Source(str(strange))
-    source = Source(str(mute))
+        opened(strange)
+    source = opened(mute)
     assert source.audio == []
     assert source.omitted == ["track 1: audio (unknown codec)"]
 
@@ -150,33 +153,24 @@ def test_an_unknown_codec_is_named(folder: Path, clip: Path) -> None:
         ("bad.mp4", struct.pack(">I4s", 24, b"ftyp") + b"isom" * 4 + bytes(1000), "cannot be read as a video"),
     ],
 )
-def test_what_is_no_video(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+def test_what_is_no_video(opened: Opener, tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SourceError, match=said) as caught:
-        Source(str(path))
+        opened(path)
     assert "\n" not in str(caught.value)
 
 
-def test_folders_and_sound_only(tmp_path: Path) -> None:
+def test_folders_and_sound_only(opened: Opener, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="folder"):
-        Source(str(tmp_path))
+        opened(tmp_path)
     ffmpeg("-f", "lavfi", "-i", "sine=440", "-t", "0.2", tmp_path / "tone.wav")
     with pytest.raises(SourceError, match=r"no video track: it holds audio \(pcm_s16le\)"):
-        Source(str(tmp_path / "tone.wav"))
+        opened(tmp_path / "tone.wav")
 
 
-def test_a_server_that_is_not_there_and_no_password_in_the_message() -> None:
+def test_a_server_that_is_not_there_and_no_password_in_the_message(opened: Opener) -> None:
     with pytest.raises(SourceError, match=r"cannot be opened: Connection refused") as caught:
-        Source("rtsp://bob:hunter2@127.0.0.1:9/x")
+        opened("rtsp://bob:hunter2@127.0.0.1:9/x")
     assert "hunter2" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("address", "live"),
-    [("rtsp://h/x", True), ("RTMP://h/x", True), ("udp://@:5000", True), ("/dev/video0", True), ("a.mp4", False),
-     ("/x/rtsp.mp4", False), ("file:///x/a.mp4", False)],
-)  # fmt: skip
-def test_what_is_taken_as_live(address: str, live: bool) -> None:
-    assert is_live(address) is live
