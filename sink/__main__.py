@@ -21,7 +21,8 @@ def main() -> None:
     log.setup("sink")
 
     def body(stopper: Stopper) -> int:
-        return Sink(config.load(options.config), Status(options.status_fd, "sink"), stopper).run()
+        fleet = config.load(options.config)
+        return Sink(fleet, Status(options.status_fd, "sink"), stopper, options.config).run()
 
     run_part("sink", body)
 

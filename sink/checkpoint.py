@@ -8,14 +8,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from common.config import Stream
+from common.config import Output, Stream
 from common.files import ledger_path
 from sink.ledger import Books, State, entry
-from sink.outputs.place import Mark, part_path
+from sink.outputs.place import Mark, SegmentNames, has_fields, is_segmented, part_path
+
+#: A ledger with more files than this is one line.
+MAX_INDENTED = 100
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +39,13 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def parts(self) -> list[str]:
-        """All files that have been written, output by output."""
-        return [part.path for mark in self.marks for part in mark.parts if Path(part.path).exists()]
+        """The files that have been written, output by output; of segments the last ones."""
+        return [part.path for mark in self.marks for part in mark.parts if os.path.exists(part.path)]
+
+    @property
+    def parts_before(self) -> int:
+        """Segments that are not among them."""
+        return sum(mark.before for mark in self.marks)
 
 
 class LedgerFile:
@@ -47,11 +58,18 @@ class LedgerFile:
         with contextlib.suppress(OSError):
             self._before = self.path.read_bytes()
 
-    def save(self, checkpoint: Checkpoint, repairs: dict[str, int]) -> str:
-        """Write it anew. Returns what went wrong, "" if nothing did."""
+    def save(self, checkpoint: Checkpoint, repairs: dict[str, int], stages: dict[str, Any] | None = None) -> str:
+        """Write it anew; ``stages``: as :meth:`sink.stages.Stages.summary`, at the end. Returns what went wrong, "" if
+        nothing did."""
         found = entry(self._stream, checkpoint.books, repairs, checkpoint.parts)
+        if checkpoint.parts_before:
+            found["parts_before"] = checkpoint.parts_before
+        if stages:
+            found["stages"] = stages
         found["resume"] = msgspec.to_builtins(checkpoint)
-        return self._replace((json.dumps({"streams": [found]}, indent=2) + "\n").encode())
+        # Python indents ten times slower than it writes.
+        indent = 2 if len(found["parts"]) <= MAX_INDENTED else None
+        return self._replace((json.dumps({"streams": [found]}, indent=indent) + "\n").encode())
 
     def drop(self) -> str:
         """There was no frame: no output, no ledger. Returns what went wrong."""
@@ -76,7 +94,13 @@ class LedgerFile:
 
 
 def path_of(stream: Stream) -> Path:
-    return Path(stream.ledger) if stream.ledger else ledger_path(Path(stream.outputs[0].path))
+    if stream.ledger:
+        return Path(stream.ledger)
+    path = next((one.path for one in stream.outputs if "://" not in one.path), stream.outputs[0].path)
+    if not has_fields(path):
+        return ledger_path(Path(path))
+    name = re.sub(r"[^\w.-]+", "-", stream.name)
+    return SegmentNames(Path(path)).folder / f"{name}.ledger.json"
 
 
 def load(stream: Stream, run: str) -> Checkpoint | None:
@@ -87,24 +111,27 @@ def load(stream: Stream, run: str) -> Checkpoint | None:
         checkpoint = msgspec.convert(found["resume"], Checkpoint)
     except (OSError, ValueError, LookupError, TypeError, StopIteration, RecursionError, msgspec.ValidationError):
         return None
-    outputs = {output.path for output in stream.outputs}
+    outputs = {output.path: output for output in stream.outputs}
     own = msgspec.structs.replace(checkpoint, marks=[mark for mark in checkpoint.marks if mark.path in outputs])
-    return own if checkpoint.run == run and _makes_sense(own) else None
+    return own if checkpoint.run == run and _makes_sense(own, outputs) else None
 
 
-def _makes_sense(checkpoint: Checkpoint) -> bool:
+def _makes_sense(checkpoint: Checkpoint, outputs: Mapping[str, Output]) -> bool:
     """Whether the counts add up, and the files named are those of the outputs: they will be cut."""
     books = checkpoint.books
     return (
         sum(books.states.values()) == books.frames
         and all(count >= 0 for count in books.states.values())
         and books.states.keys() <= set(State)
-        and all(map(_is_own, checkpoint.marks))
+        and all(_is_own(mark, outputs[mark.path]) for mark in checkpoint.marks)
     )
 
 
-def _is_own(mark: Mark) -> bool:
-    return all(
-        Path(part.path) in (Path(mark.path), part_path(Path(mark.path), number))
-        for number, part in enumerate(mark.parts, 1)
-    )
+def _is_own(mark: Mark, output: Output) -> bool:
+    path = Path(mark.path)
+    if is_segmented(output) != mark.segments:
+        return not mark.parts
+    if mark.segments:
+        names = SegmentNames(path)
+        return all(names.could_be(part.path, number) for number, part in enumerate(mark.parts, mark.before + 1))
+    return all(Path(part.path) in (path, part_path(path, number)) for number, part in enumerate(mark.parts, 1))

@@ -13,14 +13,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from common.messages import Notice, Packet
+from common.messages import Filler, Notice, Packet
 from sink.ledger import State
 from sink.outputs.partfile import DiskFull
 from sink.outputs.place import Mark
 from sink.overload import Overload
 from sink.reorder import Decision
-from sink.studio import Studio
+from sink.studio import Changed, Studio
 
 #: Most bytes of packets that may wait here before the link is held up.
 MAX_QUEUED_BYTES = 256 * 2**20
@@ -70,7 +71,15 @@ class _Due:
     at: float
 
 
-Command = tuple[Packet, bytes] | Notice | _Due | None
+@dataclass(frozen=True, slots=True)
+class _Fill:
+    """A placeholder; ``away``: nothing comes of the source meanwhile."""
+
+    filler: Filler
+    away: bool
+
+
+Command = tuple[Packet, bytes] | Notice | Changed | _Fill | _Due | None
 
 
 class Renderer:
@@ -98,6 +107,14 @@ class Renderer:
         """The first output that failed, "" if none did."""
         return self._studio.error
 
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with outputs that may recover: address → a line for a person."""
+        return self._studio.troubles()
+
+    def sent(self) -> list[dict[str, Any]]:
+        """How it stands with each network output."""
+        return self._studio.sent()
+
     def stuck(self, now: float) -> float:
         """For how many seconds the thread has been at one command, 0.0 where it waits for the next."""
         busy = self._busy
@@ -118,6 +135,14 @@ class Renderer:
 
     def announce(self, notice: Notice) -> None:
         self._put(notice)
+
+    def change(self, changed: Changed) -> None:
+        """What follows is of other tracks."""
+        self._put(changed, changed.cost)
+
+    def fill(self, filler: Filler, away: bool) -> None:
+        """Show a placeholder after the last decision. ``away``: nothing comes of the source meanwhile."""
+        self._put(_Fill(filler, away))
 
     def decide(self, decision: Decision) -> None:
         now = time.monotonic()
@@ -174,6 +199,8 @@ class Renderer:
             command = self._commands.popleft()
             if isinstance(command, tuple):
                 self._bytes -= len(command[1])
+            elif isinstance(command, Changed):
+                self._bytes -= command.cost
             return command
 
     def _perform(self, command: Command) -> None:
@@ -181,6 +208,11 @@ class Renderer:
             self._studio.packet(*command)
         elif isinstance(command, Notice):
             self._studio.announce(command)
+        elif isinstance(command, Changed):
+            self._studio.change(command)
+        elif isinstance(command, _Fill):
+            self._studio.fill(command.filler, command.away)
+            self._mark()
         elif isinstance(command, _Due):
             state, reason = self._show(command.decision, command.at)
             with self._changed:

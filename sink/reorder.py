@@ -84,6 +84,8 @@ class Reorder:
         self._weight = 0  # of the answers
         self._missed: dict[int, _Missed] = {}
         self._shown: _Shown | None = None
+        self._changes: deque[int] = deque()  # frames not yet decided with which other pictures begin
+        self._origin = first  # boxes of frames before are not of these pictures
         self._ages = Ages(self._deadline)
         self.next = first  #: index of the next frame to decide
         self.announced = first  #: index of the next frame to be announced
@@ -102,6 +104,11 @@ class Reorder:
             if isinstance(self._answers.get(notice.index), Result):
                 self._ages.add(0.0)  # it was here first: the roads differ
         self.announced += notice.count
+
+    def change(self) -> None:
+        """The frames that follow are of other pictures: boxes are not carried on over this."""
+        if not self._changes or self._changes[-1] != self.announced:
+            self._changes.append(self.announced)
 
     def answer(self, answer: Result | GaveUp | Expired, now: float) -> None:
         """A result or the broker's word. Duplicates and results that come too late are counted."""
@@ -191,6 +198,8 @@ class Reorder:
         index = decision.index
         assert index == self.next
         self._times.pop(index, None)
+        while self._changes and self._changes[0] <= index:
+            self._origin = self._changes.popleft()
         if (answer := self._answers.pop(index, None)) is not None:
             self._weight -= _weight(answer)
         self.next += 1
@@ -221,7 +230,8 @@ class Reorder:
 
     def _carried(self, notice: Notice, state: State, reason: str) -> Decision:
         shown = self._shown
-        if shown is None or notice.out - shown.pts > self._carry:
+        origin = self._changes[0] if self._changes and self._changes[0] <= notice.index else self._origin
+        if shown is None or shown.index < origin or notice.out - shown.pts > self._carry:
             return Decision(notice, state, reason)
         stale = notice.out - shown.pts > self._stale
         return Decision(notice, state, reason, shown.detections, shown.tags, stale)
@@ -260,6 +270,7 @@ class Reorder:
         weights = {index: _weight(answer) for index, answer in self._answers.items()}
         assert self._weight == sum(weights.values()) <= MAX_WEIGHT + weights.get(self.next, 0)
         assert len(self._missed) <= MAX_LATE
+        assert all(self._origin <= self.next <= first <= self.announced for first in self._changes)
         self._ages.check()
 
 

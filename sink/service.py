@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 from common import messages as m
-from common.config import Fleet
+from common.config import Fleet, Stream
 from common.errors import PeerError
 from common.lifecycle import Stopper
 from common.log import Seldom
@@ -17,7 +20,8 @@ from common.transport import Hub, Poller, Unreachable, Waker, drain
 from common.trouble import Troubles, log_troubles
 from common.wire import Reader, encode
 from sink.checkpoint import Checkpoint
-from sink.ledger import State
+from sink.configured import Configured
+from sink.counts import FrameCounts
 from sink.memory import give_back
 from sink.registry import Registry
 from sink.stream import SinkStream
@@ -38,14 +42,17 @@ STUCK_S = 0.6
 MAX_SUPERSEDED = 1024
 #: A closed stream is told of for so long, in seconds, where its producer stays.
 CLOSED_S = 10.0
+#: A stream whose decisions crashed gets this long, in seconds, to close its outputs.
+BROKEN_S = 10.0
 
 log = logging.getLogger(__name__)
 
 
 class Sink:
-    """Serves the streams of the configuration until it is told to stop."""
+    """Serves the streams of the configuration until it is told to stop. ``file``: where the configuration is; streams
+    that are added to it or removed are followed."""
 
-    def __init__(self, fleet: Fleet, status: Status, stopper: Stopper) -> None:
+    def __init__(self, fleet: Fleet, status: Status, stopper: Stopper, file: Path | None = None) -> None:
         self._fleet, self._status, self._stopper = fleet, status, stopper
         self._hub = Hub(fleet.security.insecure)
         self._media = self._hub.bind("router", fleet.sink.media, hwm=4096)
@@ -55,14 +62,20 @@ class Sink:
         self._read_media: Reader[m.ToSink] = Reader(m.ToSink)
         self._read_results: Reader[m.ToResults] = Reader(m.ToResults)
         self._streams: dict[str, SinkStream] = {}
-        self._registry = Registry(fleet)
+        self._configured = Configured(fleet, file)
+        self._known = {stream.name: stream for stream in fleet.streams}  # what is configured, or not yet forgotten
+        self._registry = Registry(self._configured)
         self._peers: dict[str, bytes] = {}  # stream → routing id of its producer
         self._alone: dict[str, float] = {}  # stream → since when its producer is gone
         self._closed: dict[str, float] = {}  # stream → when it was closed
+        self._broken: dict[str, float] = {}  # stream → when its decisions crashed
+        self._named: dict[str, set[str]] = {}  # stream → its troubles so far
         self._superseded: dict[tuple[str, str], int] = {}  # (stream, session) → epoch
         self._refused, self._bad_results = Seldom(log), Seldom(log)
+        self._places: dict[str, set[str]] = {}  # stream → its outputs that are in trouble
         self._troubles = Troubles()
         self._metrics = Metrics()
+        self._frames = FrameCounts(self._metrics.registry)
         self._metrics.serve(fleet.metrics.sink)
         self._next_progress = 0.0
 
@@ -107,8 +120,9 @@ class Sink:
                 self._bad_results.warn(
                     "unknown_stream", f"result of a stream that is not here: {answer.stream!r}", logging.INFO
                 )
-            else:
-                stream.on_answer(answer, now)
+            elif stream.crashed is None:
+                with self._apart(stream, now):
+                    stream.on_answer(answer, now)
                 if isinstance(answer, m.Result):
                     self._metrics.observe(answer.seconds)
 
@@ -124,16 +138,22 @@ class Sink:
             # Only a Hello, with its secret session, makes a peer: a stranger must not draw the Acks to itself. A
             # producer that has reconnected under a new routing id hears nothing, says Hello, and sends again.
             raise PeerError("stranger", f"{type(message).__name__.lower()} of a peer that has not said Hello")
-        stream.on_link(message, payload, now)
+        if stream.crashed is None:
+            with self._apart(stream, now):
+                stream.on_link(message, payload, now)
 
     def _on_hello(self, peer: bytes, hello: m.Hello, payload: bytes, now: float) -> None:
         name = hello.stream
-        if all(stream.name != name for stream in self._fleet.streams):
+        config = self._configured.find(name, now)
+        if config is None:
             raise PeerError("unknown_stream", f"Hello of {name!r}, which the configuration does not name")
         if (epoch := self._superseded.get((name, hello.session))) is not None:
             self._send(peer, m.Closed(stream=name, epoch=epoch, error=m.SUPERSEDED), now)
             return
         running = self._streams.get(name)
+        if running is not None and running.crashed is not None:
+            self._send(peer, m.Unknown(stream=name, epoch=running.epoch), now)  # soon
+            return
         if running is None or running.hello.session != hello.session:
             if running is not None and not running.over:
                 unpack(hello.tracks, payload)  # one that cannot go on itself ends nothing
@@ -149,7 +169,9 @@ class Sink:
                 else:  # we are here, and cannot begin yet
                     self._send(peer, m.Unknown(stream=name, epoch=self._registry.past[name].epoch), now)
                 return
-            running = SinkStream(self._fleet.stream(name), hello, payload, past, self._waker.wake)
+            running = self._begin(config, hello, payload, past)
+            if running is None:
+                return
             self._streams[name] = running
             if running.resume:
                 log.warning("going on from frame %d", running.resume, extra={"stream": name, "epoch": running.epoch})
@@ -166,6 +188,18 @@ class Sink:
             ),
             now,
         )
+
+    def _begin(self, config: Stream, hello: m.Hello, payload: bytes, past: Checkpoint) -> SinkStream | None:
+        """A new epoch; None where it crashes at once. Raises PeerError."""
+        try:
+            return SinkStream(config, hello, payload, past, self._waker.wake)
+        except PeerError:
+            raise
+        except Exception as error:  # noqa: BLE001  one stream's, not ours
+            # Its number has been given away, perhaps to a file.
+            self._registry.put(config.name, past, "", time.monotonic())
+            self._count_crash(config.name, hello.session, past.books.frames, error)
+            return None
 
     def _supersede(self, stream: SinkStream) -> None:
         """Another session takes over. The older one is told so if it is still there, or the two would take turns."""
@@ -194,11 +228,16 @@ class Sink:
 
     def _step(self, stream: SinkStream, now: float) -> None:
         name, was_over = stream.config.name, stream.over
-        stream.advance(now)
+        with self._apart(stream, now):
+            stream.advance(now)
+        if stream.crashed is not None:
+            self._step_crashed(stream, now)
+            return
         if stream.over and not was_over:
             self._closed[name] = now
+            self._frames.put(name, stream.ledger.states)
             if stream.closed is not None:
-                self._status.say("closed", **stream.report(), error=stream.closed.error)
+                self._status.say("closed", **stream.report(), epoch=stream.epoch, error=stream.closed.error)
             else:
                 self._forget(stream)
                 return
@@ -206,7 +245,9 @@ class Sink:
         if peer is None:
             self._without_producer(stream, now)
             return
-        ack = stream.ack(now)
+        ack = None
+        with self._apart(stream, now):
+            ack = stream.ack(now)
         if ack is not None:
             self._send(peer, ack, now)
         if stream.closed is not None and (ack is not None or not was_over):
@@ -214,10 +255,44 @@ class Sink:
             if now > self._closed[name] + CLOSED_S:
                 self._forget(stream)
 
+    @contextlib.contextmanager
+    def _apart(self, stream: SinkStream, now: float) -> Iterator[None]:
+        """What goes wrong inside is the stream's own affair: the others go on."""
+        try:
+            yield
+        except PeerError:
+            raise
+        except Exception as error:  # noqa: BLE001  told, and counted
+            if stream.crashed is None:
+                stream.crashed, self._broken[stream.config.name] = error, now
+                with contextlib.suppress(Exception):
+                    stream.retire()  # its outputs are closed
+
+    def _step_crashed(self, stream: SinkStream, now: float) -> None:
+        """When its outputs are no longer in use, its producer begins a new epoch."""
+        name, error = stream.config.name, stream.crashed
+        assert error is not None
+        if stream.over:
+            reached = stream.resolved if stream.hello.mode == "live" else stream.checkpoint.books.frames
+            self._count_crash(name, stream.hello.session, reached, error)
+            if (peer := self._peers.get(name)) is not None:
+                self._send(peer, m.Unknown(stream=name, epoch=stream.epoch), now)
+            self._forget(stream)
+        elif now > self._broken[name] + BROKEN_S:
+            raise error  # it cannot be ended: a new start of all is what is left
+
+    def _count_crash(self, stream: str, session: str, reached: int, error: BaseException) -> None:
+        count = self._registry.crashed(stream, session, reached, error)
+        text = f"{stream} crashed here: {type(error).__name__}: {error}; it begins a new epoch"
+        log.critical("%s", text, exc_info=error, extra={"stream": stream, "count": count})
+        self._metrics.count("stream_crashes")
+
     def _without_producer(self, stream: SinkStream, now: float) -> None:
         name = stream.config.name
         if stream.over:
             self._forget(stream)
+        elif name not in self._registry.known:
+            stream.give_up("shutdown")  # it has been removed, and nobody goes on with it
         elif now > self._alone.setdefault(name, now) + self._fleet.sink.producer_timeout:
             log.warning("its producer is gone: the outputs are closed", extra={"stream": name})
             stream.retire()
@@ -226,8 +301,24 @@ class Sink:
         """Only what another epoch begins with is kept."""
         name = stream.config.name
         self._registry.put(name, stream.checkpoint, stream.full, time.monotonic())
-        for table in (self._streams, self._peers, self._alone, self._closed):
+        for table in (self._streams, self._peers, self._alone, self._closed, self._broken):
             table.pop(name, None)
+
+    def _configure(self, now: float) -> None:
+        """Follow the configuration. A stream that is no longer in it is forgotten for good when it is at its end."""
+        self._configured.look(now)
+        configured = {stream.name: stream for stream in self._configured.fleet.streams}
+        for name in [name for name in self._known if name not in configured and name not in self._streams]:
+            self._registry.forget(self._known.pop(name))
+            self._frames.forget(name)
+            for key in [key for key in self._superseded if key[0] == name]:
+                del self._superseded[key]
+            for trouble in self._named.pop(name, ()):
+                self._troubles.set(trouble, False, now)
+            self._places.pop(name, None)
+            log.info("forgotten: it is no longer in the configuration", extra={"stream": name})
+            self._status.say("forgotten", stream=name)
+        self._known.update(configured)
 
     def _send(self, peer: bytes, message: m.Head, now: float) -> None:
         try:
@@ -242,28 +333,41 @@ class Sink:
         if now < self._next_progress:
             return
         self._next_progress = now + PROGRESS_S
+        self._configure(now)
         self._look_around(now)
         troubles = self._troubles.report(now)
         told = False
         for stream in self._streams.values():
             if not stream.over:
-                self._status.say("progress", **stream.progress(), troubles=troubles)
+                # Once is enough: the line is heard as a word on all of them.
+                more = {} if told else {"troubles": troubles}
+                self._status.say("progress", **stream.progress(), epoch=stream.epoch, **more)
                 told = True
-            states = stream.ledger.states
-            for state in State:  # zeros as well: a count that has gone down would stay otherwise
-                self._metrics.gauge("frames", states.get(state, 0), stream=stream.config.name, state=state)
+            self._frames.put(stream.config.name, stream.ledger.states)
         if troubles and not told:
             self._status.say("troubles", troubles=troubles)
 
     def _look_around(self, now: float) -> None:
         """Name what stands in the way."""
-        for name in self._registry.known:
+        for name in self._known:
             stream, full = self._streams.get(name), self._registry.full(name)
-            self._troubles.set(f"disk_full {name}", bool(full) and stream is None, now, f"{full}; waiting for space")
+            self._name("disk_full", name, bool(full) and stream is None, now, f"{full}; waiting for space")
             stuck = stream is not None and not stream.over and stream.stuck(now) > STUCK_S
             text = f"an output of {name} takes nothing: a pipe whose reader is slow, or a slow disk"
-            self._troubles.set(f"output_slow {name}", stuck, now, text)
+            self._name("output_slow", name, stuck, now, text)
+            sent = stream.troubles() if stream is not None else {}
+            for place in sent.keys() | self._places.get(name, set()):
+                self._name("sending", name, place in sent, now, sent.get(place, ""), place)
+            self._places[name] = set(sent)
         log_troubles(log, self._troubles.said(now))
+
+    def _name(self, kind: str, stream: str, active: bool, now: float, text: str, which: str = "") -> None:
+        """A trouble of one stream, or of what ``which`` names of it. Whose it is, others tell by its name: ``kind``, a
+        space, the stream, and after another space ``which``."""
+        trouble = f"{kind} {stream} {which}".rstrip()
+        if active:
+            self._named.setdefault(stream, set()).add(trouble)
+        self._troubles.set(trouble, active, now, text)
 
     def _sleep(self, now: float) -> float:
         deadlines = [at for stream in self._streams.values() if (at := stream.next_deadline()) is not None]

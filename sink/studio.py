@@ -6,31 +6,59 @@ Owns the decoder, the encoder and the outputs of one stream and epoch.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from common import media
+from common.codec import resolve_matrix
 from common.config import Stream
 from common.errors import OutputError, PeerError
 from common.log import Seldom
-from common.messages import Hello, Notice, Packet
-from sink.compose import Composer, even_size, is_full, matrix_tag
-from sink.encode import Encoder, shape_of
+from common.messages import Filler, Hello, Notice, Packet, VideoInfo
+from common.picture import FULL
+from sink.compose import SQUARE, Composer, even_size, is_full, matrix_tag, true_matrix
+from sink.encode import Encoder, Shape, shape_of
+from sink.handover import Handover
 from sink.ledger import State
 from sink.outputs.place import Mark
 from sink.outputs.rack import Rack
 from sink.outputs.survey import survey
 from sink.pairing import Pairing, Verdict
+from sink.placeholder import Placeholder
 from sink.reorder import Decision
 from sink.sound import Sound
 
+#: What an opened track takes in memory, roughly, in bytes.
+TRACK_COST = 2**18
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The source was opened again: packets that follow, and frames from ``first`` on, are of these tracks."""
+
+    first: int
+    video: VideoInfo
+    tracks: Sequence[media.Track]
+    threads: int
+    #: Of its carriers, in bytes.
+    size: int = 0
+
+    @property
+    def cost(self) -> int:
+        """Roughly what it holds in memory while it waits, in bytes."""
+        return self.size + TRACK_COST * len(self.tracks)
 
 
 class Studio:
@@ -50,23 +78,30 @@ class Studio:
     ) -> None:
         self._config, self._hello = config, hello
         self._base = Fraction(*hello.video.time_base)
-        kinds = {output.kind for output in config.outputs if output.kind != "jsonl"}
+        self._kinds = {output.kind for output in config.outputs if output.kind != "jsonl"}
         try:
-            sounds = [Sound(track, set(kinds)) for track in tracks if kinds and isinstance(track, AudioStream)]
+            sounds = self._sounds(tracks)
         except (av.FFmpegError, ValueError) as error:
             raise PeerError("tracks", f"a sound track cannot be opened: {error}"[:300]) from None
+        self._composer: Composer | None = None
         self._marks = marks
-        self._make_rack = partial(Rack, config, epoch, self._base, sounds)
-        self._rack = self._make_rack({})
+        self._make_rack = partial(Rack, config, epoch, self._base)
+        self._rack = self._make_rack(sounds, {})
+        self._heard = _signature(tracks)  # the sound that the outputs were begun with
+        self._handover = Handover()  # with on_change = "part"
+        self._fresh: Changed | None = None  # likewise: its first picture is awaited
         assert isinstance(tracks[0], VideoStream)
-        self._decoder = media.prepare_decoder(tracks[0], hello.threads)
-        _restore_colours(tracks[0], hello)
-        self._packets: deque[tuple[Packet, bytes]] = deque()  # bounded by Renderer.full
+        self._start_decoder(tracks[0], hello.threads, hello.video)
+        # Bounded by Renderer.full. A Changed stands where the other tracks begin.
+        self._packets: deque[tuple[Packet, bytes] | Changed] = deque()
         self.held_bytes = 0
         self._pictures: deque[av.VideoFrame] = deque()  # what one packet gives, no packet is decoded while it holds any
-        self._pairing = Pairing()
+        # One for each opening of the source that still has frames to be shown, with its first frame.
+        self._pairings: deque[tuple[int, Pairing]] = deque([(0, Pairing())])
         self._encoder: Encoder | None = None
-        self._composer: Composer | None = None
+        self._shape: Shape | None = None
+        self._placeholder: Placeholder | None = None
+        self._since, self._away = "", 0.0  # of the source's absence
         self._template: VideoStream | None = None
         self._shown: deque[tuple[int, Fraction]] = deque()  # (index, seconds) of pictures that are not yet durable
         self._durations: deque[int] = deque()  # of the pictures inside the encoder
@@ -76,7 +111,11 @@ class Studio:
     def open(self) -> None:
         """Find out where the outputs go on."""
         if self._marks:
-            self._rack = self._make_rack(survey(self._marks))
+            self._rack = self._make_rack(self._rack.sounds, survey(self._marks))
+
+    def _sounds(self, tracks: Sequence[media.Track]) -> list[Sound]:
+        kinds: set[str] = set(self._kinds)
+        return [Sound(track, kinds) for track in tracks if kinds and isinstance(track, AudioStream)]
 
     @property
     def dead(self) -> bool:
@@ -99,13 +138,56 @@ class Studio:
         if header.track == 0:
             self._packets.append((header, payload))
             self.held_bytes += len(payload)
+        elif self._handover.waiting:
+            self._handover.put(header, payload)
+            self.held_bytes += len(payload)
         else:
             self._rack.sound(header, payload)
 
     def announce(self, notice: Notice) -> None:
         """A frame exists: pictures are matched against this."""
         if self._rack.has_files and notice.fate != "gap":
-            self._pairing.announce(notice.index, notice.pts, notice.packet)
+            self._pairings[-1][1].announce(notice.index, notice.pts, notice.packet)
+
+    def change(self, changed: Changed) -> None:
+        """In link order: what follows is of other tracks."""
+        if not self._rack.has_files or not changed.tracks:
+            return
+        if self._last + 1 >= changed.first:  # all before is shown, and what is left of it is of no use
+            self._packets.clear()
+            self._pictures.clear()
+            self._pairings = deque([(0, Pairing())])
+            self.held_bytes = self._handover.bytes
+        self._packets.append(changed)
+        self.held_bytes += changed.cost
+        self._pairings.append((changed.first, Pairing()))
+        if self._config.on_change == "part":
+            self._handover.change(changed.first)
+        else:
+            self._rack.change(_audio(changed.tracks))
+
+    def fill(self, filler: Filler, away: bool) -> None:
+        """Show a placeholder: the source gives no picture. ``away``: nor anything else."""
+        if not self._rack.has_files:
+            return
+        try:
+            if self._encoder is None or self._shape is None:
+                info = self._info
+                size = info.width + info.width % 2, info.height + info.height % 2
+                self._open_encoder(size, info.color_range == FULL, info.matrix, resolve_matrix(info.matrix, size[1]), 0)
+            assert self._shape is not None
+            if self._placeholder is None:
+                self._placeholder = self._make_placeholder(self._shape)
+        except OutputError as error:
+            self._rack.fail(error)
+            return
+        if filler.away < self._away or not self._since:
+            self._since = time.strftime("%H:%M:%S", time.localtime(time.time() - filler.away))
+        self._away = filler.away
+        frame = self._placeholder.frame(self._config.name, filler.text, self._since)
+        if away:
+            self._rack.away()
+        self._encode(frame, filler.out, filler.duration)
 
     def show(self, decision: Decision) -> tuple[State, str]:
         """Draw, encode and write one frame; frames come in order. Returns where the frame ended."""
@@ -125,12 +207,20 @@ class Studio:
         return self._told(decision, State.LOST, reason)
 
     def _told(self, decision: Decision, state: State, reason: str) -> tuple[State, str]:
-        self._pairing.settled(decision.notice.pts, decision.notice.packet)
+        self._pairing_of(decision.index).settled(decision.notice.pts, decision.notice.packet)
         self._rack.line(decision, state, reason)
         self._last = decision.index
         if not self._rack.has_files:
             self.durable = decision.index
         return state, reason
+
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with outputs that may recover: address → a line for a person. For any thread."""
+        return self._rack.troubles()
+
+    def sent(self) -> list[dict[str, Any]]:
+        """How it stands with each network output. For any thread."""
+        return self._rack.sent()
 
     def marks(self) -> list[Mark]:
         """Where each output stands, for going on after ``durable``."""
@@ -158,7 +248,7 @@ class Studio:
                 picture = self._pictures[0]
                 opaque = picture.opaque
                 packet: int | None = opaque[0] if opaque else None  # type: ignore[index]
-                verdict = self._pairing.judge(notice.index, notice.pts, picture.pts, packet)
+                verdict = self._pairings[0][1].judge(notice.index, notice.pts, picture.pts, packet)
                 if verdict is Verdict.MISSING:
                     return None
                 self._pictures.popleft()
@@ -166,7 +256,19 @@ class Studio:
                     return picture
             if not self._packets:
                 return None
-            header, payload = self._packets.popleft()
+            first = self._packets[0]
+            if isinstance(first, Changed):
+                if notice.index < first.first:
+                    return None  # what is left of its own packets did not bring it
+                self._packets.popleft()
+                self.held_bytes -= first.cost
+                self._pairings.popleft()
+                assert isinstance(first.tracks[0], VideoStream)
+                self._start_decoder(first.tracks[0], first.threads, first.video)
+                self._fresh = first if self._config.on_change == "part" else None
+                continue
+            header, payload = first
+            self._packets.popleft()
             self.held_bytes -= len(payload)
             try:
                 self._pictures.extend(self._decoder.decode(media.to_packet(header, payload) if payload else None))
@@ -177,39 +279,106 @@ class Studio:
         """False: the picture is of a kind that cannot be shown."""
         notice = decision.notice
         time = notice.out * self._base
+        if self._fresh is not None:
+            self._turn_to(self._fresh, even_size(picture, notice.turn))
         self._shown.append((decision.index, time))
-        wanted, begins = self._rack.wants(time)
-        if not wanted:  # all files have it from an earlier epoch
+        if not self._rack.wants(time)[0]:  # all files have it from an earlier epoch
             self._update_durable()
             return True
         try:
             if self._encoder is None or self._composer is None:
-                self._open_encoder(picture, notice.turn)
+                size, full, told = even_size(picture, notice.turn), is_full(picture), self._info.matrix
+                tag, matrix = matrix_tag(picture, told), true_matrix(picture, told)
+                self._open_encoder(size, full, tag, matrix, notice.turn)
                 assert self._encoder is not None
                 assert self._composer is not None
             frame = self._composer(picture, notice.turn, decision.detections, decision.tags, decision.stale)
-            self._durations.append(notice.duration)
-            packets = list(self._encoder.encode(frame, notice.out, notice.duration, begins))
-            self._composer.restore()  # the encoder has its own copy by now
-            self._rack.encoded(time)
         except OutputError as error:
             self._rack.fail(error)
             return True
         except (av.FFmpegError, ValueError, MemoryError) as error:  # of the conversions: bytes can make any picture
             self._seldom.warn("bad_picture", f"a picture cannot be shown: {error}", stream=self._config.name)
             return False
+        return self._encode(frame, notice.out, notice.duration)
+
+    def _turn_to(self, changed: Changed, size: tuple[int, int]) -> None:
+        """The source is back, with pictures of this size: new parts begin where they, or its sound, are others."""
+        self._fresh = None
+        shape = self._shape
+        same = _signature(changed.tracks) == self._heard and (shape is None or (shape.width, shape.height) == size)
+        if same:
+            self._rack.change(_audio(changed.tracks))
+        else:
+            self._begin_parts(changed)
+        for header, payload in self._handover.turn(changed.first):
+            self.held_bytes -= len(payload)
+            self._rack.sound(header, payload)
+
+    def _begin_parts(self, changed: Changed) -> None:
+        try:
+            sounds = self._sounds(changed.tracks)
+        except (av.FFmpegError, ValueError) as error:
+            self._seldom.warn("sound", f"sound that cannot be opened is left out: {error}", stream=self._config.name)
+            sounds = []
+        log.info("the source has changed: new parts begin", extra={"stream": self._config.name})
+        self.close()
+        self._rack = self._make_rack(sounds, survey(self._rack.marks(self._last)))
+        self._heard = _signature(changed.tracks)
+        self._encoder = self._composer = self._shape = self._template = self._placeholder = None
+        self._durations.clear()
+
+    def _encode(self, frame: av.VideoFrame, out: int, duration: int) -> bool:
+        """False: the picture is of a kind that cannot be shown."""
+        assert self._encoder is not None
+        time = out * self._base
+        try:
+            self._durations.append(duration)
+            packets = list(self._encoder.encode(frame, out, duration, self._rack.wants(time)[1]))
+            self._rack.encoded(time)
+        except OutputError as error:
+            self._rack.fail(error)
+            return True
+        except (ValueError, MemoryError) as error:
+            self._seldom.warn("bad_picture", f"a picture cannot be encoded: {error}", stream=self._config.name)
+            return False
+        finally:
+            if self._composer is not None:
+                self._composer.restore()  # the encoder has its own copy by now
         for packet in packets:
             self._mux(packet)
         return True
 
-    def _open_encoder(self, picture: av.VideoFrame, turn: int) -> None:
-        size, full = even_size(picture, turn), is_full(picture)
-        shape = shape_of(
-            self._hello.video, size, full, matrix_tag(picture, self._hello.video.matrix), turn in (90, 270)
-        )
+    def _open_encoder(self, size: tuple[int, int], full: bool, tag: int, matrix: int, turn: int) -> None:
+        """``tag``: the matrix as the outputs are told of it, ``matrix``: as it is."""
+        self._shape = shape = shape_of(self._info, size, full, tag, turn in (90, 270))
         self._encoder = Encoder(shape, self._config.encoding, self._hello.mode == "live")
-        self._composer = Composer(*size, full, idle_decoder=self._hello.threads == 1)
+        self._composer = Composer(*size, full, matrix=matrix, sar=shape.sar or SQUARE)
+        self._describe_source()
         log.info("encoding %dx%d with %s", *size, self._encoder.name, extra={"stream": self._config.name})
+
+    def _describe_source(self) -> None:
+        """Tell the composer of the pictures that come."""
+        if self._composer is not None:
+            sar = Fraction(*self._info.sar) if self._info.sar else SQUARE
+            self._composer.told, self._composer.sar = self._info.matrix, sar if sar > 0 else SQUARE
+            self._composer.idle_decoder = self._threads == 1
+
+    def _make_placeholder(self, shape: Shape) -> Placeholder:
+        image = self._config.placeholder_image
+        try:
+            return Placeholder(shape.width, shape.height, shape.full_range, Path(image) if image is not None else None)
+        except OutputError as error:
+            log.warning("%s: a plain one is shown", error, extra={"stream": self._config.name})
+            return Placeholder(shape.width, shape.height, shape.full_range, None)
+
+    def _start_decoder(self, track: VideoStream, threads: int, info: VideoInfo) -> None:
+        self._decoder = media.prepare_decoder(track, threads)
+        _restore_colours(track, info)
+        self._threads, self._info = threads, info
+        self._describe_source()
+
+    def _pairing_of(self, index: int) -> Pairing:
+        return next(pairing for first, pairing in reversed(self._pairings) if first <= index)
 
     def _mux(self, packet: av.Packet) -> None:
         assert self._encoder is not None
@@ -226,9 +395,19 @@ class Studio:
             self.durable = self._shown.popleft()[0]
 
 
-def _restore_colours(track: VideoStream, hello: Hello) -> None:
+def _audio(tracks: Sequence[media.Track]) -> list[AudioStream]:
+    return [track for track in tracks if isinstance(track, AudioStream)]
+
+
+def _signature(tracks: Sequence[media.Track]) -> list[tuple[str, int, int]]:
+    """What tells sound tracks apart for an output."""
+    contexts = [track.codec_context for track in _audio(tracks)]
+    return [(context.name, context.sample_rate, context.channels) for context in contexts]
+
+
+def _restore_colours(track: VideoStream, info: VideoInfo) -> None:
     """What the container said of colours does not cross in the carrier; the decoder hands it on to its frames."""
-    context, info = track.codec_context, hello.video
+    context = track.codec_context
     if info.color_range in (1, 2):
         context.color_range = info.color_range
     if info.matrix != 2:

@@ -33,6 +33,13 @@ class OutputTimes:
         self._last = notice.out
         self._reach = notice.count * max(0, notice.duration) if notice.count > 1 else 0
 
+    def filler(self, out: int) -> None:
+        """A placeholder is shown at ``out``. Raises PeerError("time") as :meth:`take`."""
+        step = out - self._last if self._last is not None else 1
+        if not 0 <= out * self._base <= LATEST_S or step <= 0 or (step - self._reach) * self._base > MAX_STEP_S:
+            raise PeerError("time", f"a placeholder at {out} ticks of {self._base} s, the last picture at {self._last}")
+        self._last, self._reach = out, 0
+
     def check(self) -> None:
         assert self._last is None or 0 <= self._last * self._base <= LATEST_S
         assert self._reach >= 0

@@ -24,6 +24,7 @@ from common.media import padded
 from sink.outputs.editlist import lengthen
 from sink.outputs.partfile import PartFile, write_error
 from sink.outputs.place import WHOLE, Mark, Part, Position, part_path
+from sink.sender.parameters import parameter_sets
 from sink.sound import Sound
 
 #: Longest wait of one track for another, in microseconds; a silent track would hold everything back for 10 s.
@@ -55,6 +56,10 @@ OPTIONS = {
 FORMATS = {"mp4": "mp4", "mkv": "matroska", "ts": "mpegts"}
 #: How far a time may move by being written and read again, in seconds: MKV counts milliseconds, TS 1/90000.
 SLACK = {"mp4": Fraction(1, 50_000), "mkv": Fraction(6, 10_000), "ts": Fraction(1, 50_000)}
+#: A packet that says nothing (ISO/IEC 13818-1 2.4.1), and the size in bytes from which FFmpeg takes a file for a
+#: transport stream.
+NULL_PACKET = b"\x47\x1f\xff\x10" + b"\xff" * 184
+LEAST_TS = 12 * len(NULL_PACKET)
 #: Containers without negative times: sound that starts before zero (the priming of an encoder) is moved to zero.
 NO_NEGATIVE = ("mkv", "ts")
 
@@ -64,13 +69,22 @@ log = logging.getLogger(__name__)
 class ContainerOutput:
     """``sounds`` are the tracks beside the picture; each knows whether it is copied or encoded for this container.
 
-    Where ``position`` names earlier parts, this one begins after their last picture.
+    Where ``position`` names earlier parts, this one begins after their last picture. ``segment``: the file to write
+    instead of the next part; its first picture is at zero.
     """
 
-    def __init__(self, path: Path, kind: str, sounds: Sequence[Sound], position: Position | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        sounds: Sequence[Sound],
+        position: Position | None = None,
+        segment: Path | None = None,
+    ) -> None:
         self.name, self.kind = path, kind  #: the path that was asked for
         self._position = position = position or Position()
-        self.path = part_path(path, len(position.parts) + 1)  #: the file that is written
+        self._segment = segment is not None
+        self.path = segment or part_path(path, len(position.parts) + 1)  #: the file that is written
         self._sounds = sounds
         self._file: PartFile | None = None
         self._container: OutputContainer | None = None
@@ -119,10 +133,10 @@ class ContainerOutput:
         if self._container is None:
             assert template is not None
             self._base = Fraction(packet.time_base)
-            if self._position.parts and self.kind == "mp4":
+            if self._segment or (self._position.parts and self.kind == "mp4"):
                 # Else players would show nothing for as long as the parts before last.
                 self.origin = int(packet.dts or 0) * self._base
-            self._open(template, self._base)
+            self._open(template, self._base, parameter_sets(bytes(packet)))
             self._first = int(packet.dts or 0) - round(self.origin / self._base)
         held, self._held = self._held, packet
         if held is not None:
@@ -172,6 +186,8 @@ class ContainerOutput:
         container, self._container = self._container, None
         try:
             container.close()
+            if self.kind == "ts" and self._file is not None and 0 < self._file.size < LEAST_TS:
+                self._file.write(NULL_PACKET * ((LEAST_TS - self._file.size) // len(NULL_PACKET)))
             self._close_file()
         except (av.FFmpegError, OSError) as error:
             raise self._error(error) from None
@@ -194,7 +210,7 @@ class ContainerOutput:
     def opened(self) -> bool:
         return self._video is not None
 
-    def _open(self, template: VideoStream, time_base: Fraction) -> None:
+    def _open(self, template: VideoStream, time_base: Fraction, parameters: bytes) -> None:
         options = {"max_interleave_delta": INTERLEAVE_US, **OPTIONS[self.kind]}
         sounds = [sound.template(self.kind) for sound in self._sounds]
         if self.kind == "mp4" and not any(map(_is_adts, sounds)):
@@ -207,6 +223,8 @@ class ContainerOutput:
             raise self._error(error) from None
         try:
             self._video = container.add_stream_from_template(template)
+            if parameters:  # the template's are those of another encoder
+                self._video.codec_context.extradata = parameters
             self._video.time_base = time_base
             # Not copied with the template; Matroska writes it down, and players believe it.
             self._video.codec_context.framerate = template.codec_context.framerate or Fraction(0)

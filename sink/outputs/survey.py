@@ -15,10 +15,12 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from sink.outputs.place import Mark, Position
+from sink.outputs.place import Mark, Part, Position
 
 #: Of a long file, only so much of its end is read, in microseconds; all of it where a track has nothing there.
 TAIL_US = 20_000_000
+#: Sound may come so much later than its pictures, in seconds.
+LAG_S = 10
 #: What is read of a file's beginning, in bytes; Matroska's segment (its id) and the size of one that is being written.
 HEAD, SEGMENT, UNKNOWN_SIZE = 4096, b"\x18\x53\x80\x67", b"\x01" + b"\xff" * 7
 
@@ -30,11 +32,12 @@ def survey(marks: Sequence[Mark]) -> dict[str, Position]:
 
 def _survey(mark: Mark) -> Position:
     if mark.error or not mark.parts:
-        return Position(parts=tuple(mark.parts), error=mark.error)
+        return Position(parts=tuple(mark.parts), before=mark.before, error=mark.error)
     if mark.size < 0:  # a pipe: its reader has what it has
-        return Position(parts=tuple(mark.parts[:-1]))
+        return Position(parts=tuple(mark.parts[:-1]), before=mark.before)
     last = Path(mark.parts[-1].path)
-    if last.is_file() and last.stat().st_size > mark.size and (mark.lines or not _is_closed(last)):
+    was_open = last.is_file() and (mark.lines or not _is_closed(last))
+    if was_open and last.stat().st_size > mark.size:
         os.truncate(last, mark.size)
     if mark.lines:
         return Position(parts=tuple(mark.parts))
@@ -43,14 +46,33 @@ def _survey(mark: Mark) -> Position:
         part = parts[-1]
         picture, sounds = _last_times(Path(part.path))
         if picture is not None:
-            origin = Fraction(part.origin)
-            return Position(
-                parts=tuple(parts),
-                after=picture + origin,
-                sounds=tuple(None if time is None else time + origin for time in sounds),
-            )
+            after = picture + Fraction(part.origin)
+            return Position(tuple(parts), mark.before, after, _with_earlier(parts, sounds, after - LAG_S))
+        if mark.segments and part != mark.parts[-1]:
+            break  # it was whole, and somebody has taken it away since
         parts.pop()  # it has nothing that could be shown: the next part takes its place
-    return Position()
+        if mark.segments and was_open:  # which has another name
+            last.unlink(missing_ok=True)
+    return Position(parts=tuple(parts), before=mark.before)
+
+
+def _with_earlier(
+    parts: Sequence[Part], last: tuple[Fraction | None, ...], since: Fraction
+) -> tuple[Fraction | None, ...]:
+    """Time of the last packet of each sound track, in seconds of the stream. ``last``: in the last file; a track that
+    it has nothing of may have ended in one before, which reaches beyond ``since``."""
+    ends = _moved(last, parts[-1])
+    for earlier, part in zip(parts[-2::-1], parts[:0:-1], strict=True):
+        if None not in ends or Fraction(part.origin) < since:
+            break
+        found = _moved(_last_times(Path(earlier.path))[1], earlier)
+        ends = [one if one is not None else found[number] if number < len(found) else None
+                for number, one in enumerate(ends)]  # fmt: skip
+    return tuple(ends)
+
+
+def _moved(times: Sequence[Fraction | None], part: Part) -> list[Fraction | None]:
+    return [None if time is None else time + Fraction(part.origin) for time in times]
 
 
 def _is_closed(path: Path) -> bool:

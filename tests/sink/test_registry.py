@@ -12,6 +12,7 @@ import pytest
 from common import config
 from common import messages as m
 from sink.checkpoint import Checkpoint, LedgerFile
+from sink.configured import Configured
 from sink.ledger import Books
 from sink.outputs.place import Mark, Part
 from sink.registry import RETRY_MAX_S, RETRY_S, SPACE, Registry
@@ -31,6 +32,10 @@ def fleet(*streams: config.Stream, run: str = RUN, wait: float = 600.0) -> confi
     )
 
 
+def registry_of(known: config.Fleet) -> Registry:
+    return Registry(Configured(known))
+
+
 def hello(mode: m.Mode = "lossless", stream: str = STREAM) -> m.Hello:
     return m.Hello(
         stream=stream, session="x", mode=mode, latency=0.5, model="echo",
@@ -47,7 +52,7 @@ def left(folder: Path, frames: int = 10, **fields: Any) -> Checkpoint:
 
 
 def test_a_stream_that_was_never_here(tmp_path: Path) -> None:
-    registry = Registry(fleet(settings(tmp_path / "a.mp4"), settings(tmp_path / "b.mp4", name="t")))
+    registry = registry_of(fleet(settings(tmp_path / "a.mp4"), settings(tmp_path / "b.mp4", name="t")))
     assert registry.next(hello(), 0.0) == Checkpoint(run=RUN, epoch=1)
     assert registry.known == {STREAM, "t"}
     assert registry.full(STREAM) == ""
@@ -56,7 +61,7 @@ def test_a_stream_that_was_never_here(tmp_path: Path) -> None:
 def test_it_goes_on_from_memory_before_disk(tmp_path: Path) -> None:
     stream = settings(tmp_path / "a.mp4")
     LedgerFile(stream).save(left(tmp_path, frames=3), {})
-    registry = Registry(fleet(stream))
+    registry = registry_of(fleet(stream))
     assert registry.next(hello(), 0.0) == left(tmp_path, frames=3, epoch=5)
     registry.put(STREAM, left(tmp_path, frames=7, epoch=5), "", 0.0)
     assert registry.next(hello(), 0.0) == left(tmp_path, frames=7, epoch=6)
@@ -65,13 +70,13 @@ def test_it_goes_on_from_memory_before_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["lossless", "live"])
 def test_a_run_with_a_name_is_gone_on_with_even_when_it_had_finished(tmp_path: Path, mode: m.Mode) -> None:
     """Its producer, or the sink, ended before the last word was heard."""
-    registry = Registry(fleet(settings(tmp_path / "a.mp4")))
+    registry = registry_of(fleet(settings(tmp_path / "a.mp4")))
     registry.put(STREAM, left(tmp_path, finished=True), "", 0.0)
     assert registry.next(hello(mode), 0.0) == left(tmp_path, epoch=5)
 
 
 def test_without_a_name_what_has_finished_is_begun_again_in_lossless_mode_only(tmp_path: Path) -> None:
-    registry = Registry(fleet(settings(tmp_path / "a.mp4"), run=""))
+    registry = registry_of(fleet(settings(tmp_path / "a.mp4"), run=""))
     registry.put(STREAM, left(tmp_path, run="", finished=True), "", 0.0)
     assert registry.next(hello(), 0.0) == Checkpoint(run="", epoch=5)
     assert registry.next(hello("live"), 0.0) == left(tmp_path, run="", epoch=5)
@@ -82,7 +87,7 @@ def test_without_a_name_what_has_finished_is_begun_again_in_lossless_mode_only(t
 def test_another_run_is_begun_anew(tmp_path: Path) -> None:
     stream = settings(tmp_path / "a.mp4")
     LedgerFile(stream).save(left(tmp_path), {})
-    assert Registry(fleet(stream, run="run 2")).next(hello(), 0.0) == Checkpoint(run="run 2", epoch=1)
+    assert registry_of(fleet(stream, run="run 2")).next(hello(), 0.0) == Checkpoint(run="run 2", epoch=1)
 
 
 def waits(registry: Registry, now: float) -> bool:
@@ -93,7 +98,7 @@ def waits(registry: Registry, now: float) -> bool:
 
 
 def test_a_full_disk_is_tried_again_after_a_pause_that_doubles(tmp_path: Path) -> None:
-    registry = Registry(fleet(settings(tmp_path / "a.mp4")))
+    registry = registry_of(fleet(settings(tmp_path / "a.mp4")))
     now, pause = 100.0, RETRY_S
     for _ in range(8):
         registry.put(STREAM, left(tmp_path), "disk full", now)
@@ -107,7 +112,7 @@ def test_a_full_disk_is_tried_again_after_a_pause_that_doubles(tmp_path: Path) -
 
 
 def test_progress_makes_the_pause_short_again_and_the_patience_long(tmp_path: Path) -> None:
-    registry = Registry(fleet(settings(tmp_path / "a.mp4"), wait=10.0))
+    registry = registry_of(fleet(settings(tmp_path / "a.mp4"), wait=10.0))
     for now in (0.0, 1.0, 3.0, 6.0):
         registry.put(STREAM, left(tmp_path, frames=10), "full", now)
     assert registry.next(hello(), 10.1) == "full; no space came free in 10 s"
@@ -118,7 +123,7 @@ def test_progress_makes_the_pause_short_again_and_the_patience_long(tmp_path: Pa
 
 
 def test_an_epoch_that_ends_otherwise_ends_the_wait(tmp_path: Path) -> None:
-    registry = Registry(fleet(settings(tmp_path / "a.mp4"), wait=10.0))
+    registry = registry_of(fleet(settings(tmp_path / "a.mp4"), wait=10.0))
     registry.put(STREAM, left(tmp_path), "full", 0.0)
     registry.put(STREAM, left(tmp_path), "", 1.0)
     assert registry.full(STREAM) == ""
@@ -141,7 +146,7 @@ def test_no_try_before_there_is_space_on_the_disk_of_each_output(
         folder.mkdir()
     free = dict.fromkeys(folders, SPACE)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, free[Path(path)]))
-    registry = Registry(fleet(settings(folders[0] / "a.mp4", folders[1] / "b.jsonl"), wait=100.0))
+    registry = registry_of(fleet(settings(folders[0] / "a.mp4", folders[1] / "b.jsonl"), wait=100.0))
     registry.put(STREAM, left(tmp_path), "full", 0.0)
     assert not waits(registry, 5.0)
     free[folders[1]] = SPACE - 1
@@ -155,20 +160,20 @@ def test_no_try_before_there_is_space_on_the_disk_of_each_output(
 
 
 def test_a_folder_that_has_gone_has_no_space(tmp_path: Path) -> None:
-    registry = Registry(fleet(settings(tmp_path / "none" / "a.mp4")))
+    registry = registry_of(fleet(settings(tmp_path / "none" / "a.mp4")))
     registry.put(STREAM, left(tmp_path), "full", 0.0)
     assert waits(registry, 5.0)
 
 
 def test_one_stream_that_waits_holds_up_no_other(tmp_path: Path) -> None:
-    registry = Registry(fleet(settings(tmp_path / "a.mp4"), settings(tmp_path / "b.mp4", name="t")))
+    registry = registry_of(fleet(settings(tmp_path / "a.mp4"), settings(tmp_path / "b.mp4", name="t")))
     registry.put(STREAM, left(tmp_path), "full", 0.0)
     assert waits(registry, 0.0)
     assert registry.next(hello(stream="t"), 0.0) == Checkpoint(run=RUN, epoch=1)
 
 
 def test_epochs_only_rise(tmp_path: Path) -> None:
-    registry = Registry(fleet(settings(tmp_path / "a.mp4"), run=""))
+    registry = registry_of(fleet(settings(tmp_path / "a.mp4"), run=""))
     seen = [0]
     for turn in range(6):
         found = registry.next(hello(), float(turn))

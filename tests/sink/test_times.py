@@ -75,9 +75,10 @@ def test_a_step_back_or_far_ahead_is_refused_and_forgotten(out: int) -> None:
 def test_whatever_the_source_says_repaired_times_pass(
     base: Fraction, stamps: list[int | None], durations: list[int]
 ) -> None:
-    line, times = Timeline(base, Fraction(25)), OutputTimes(base)
+    line, times = Timeline(base, live=False), OutputTimes(base)
+    line.opened(base, Fraction(25), (), False, None)
     for index, pts in enumerate(stamps):
-        stamp = line.picture(pts, durations[index % len(durations)])
+        stamp = line.picture(pts, durations[index % len(durations)], index / 25)
         if stamp.pts * base > LATEST_S:
             return
         times.take(notice(index, out=stamp.pts, duration=stamp.duration))
