@@ -1,4 +1,4 @@
-"""Frames that wait: a bounded queue for each stream, shared out by deficit round robin. No sockets, no clock.
+"""Frames that wait: a bounded queue for each stream; whose turn it is decide the :class:`Turns`. No sockets, no clock.
 
 Within a stream, frames that came back from a worker go first, in index order; the others follow as they arrived.
 The caller sees to it that a stream has one epoch at a time, and so an index is unique within it.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from broker.limits import Limits
+from broker.turns import Turns
 from common.messages import Frame
 
 
@@ -48,17 +49,13 @@ class Item:
 class _Lane:
     """The waiting frames of one stream for one model."""
 
-    __slots__ = ("deficit", "fresh", "heap", "returned", "round")
+    __slots__ = ("fresh", "heap", "returned")
 
-    def __init__(self, number: int) -> None:
+    def __init__(self) -> None:
         self.fresh: OrderedDict[int, Item] = OrderedDict()
         self.returned: dict[int, Item] = {}
         #: Indexes in ``returned``, and some that have left it since.
         self.heap: list[int] = []
-        #: Frames that the lane may still send in its present turn.
-        self.deficit = 0
-        #: The round of its next turn.
-        self.round = number
 
     def first(self) -> Item:
         while self.heap and self.heap[0] not in self.returned:
@@ -82,10 +79,6 @@ class _Lane:
         return itertools.chain(self.returned.values(), self.fresh.values())
 
 
-#: The lanes of one model that have frames, the one whose turn it is first.
-_Ring = OrderedDict[str, _Lane]
-
-
 class _Stream:
     __slots__ = ("bytes", "frames", "lanes")
 
@@ -101,8 +94,7 @@ class Backlog:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._streams: dict[str, _Stream] = {}
-        self._rings: dict[str, _Ring] = {}
-        self._round = 0
+        self._turns = Turns(limits.catch_up, 2 * limits.streams)
         #: ``(deadline, tie break, item)`` of live frames, and of some that have left since.
         self._deadlines: list[tuple[float, int, Item]] = []
         self._ties = itertools.count()
@@ -138,27 +130,26 @@ class Backlog:
 
     def take(self, models: Iterable[str]) -> Item | None:
         """The next frame in turn whose model is one of ``models``."""
-        rings = [ring for model in models if (ring := self._rings.get(model))]
-        if not rings:
-            return None
-        # Among models, the lane whose turn is in the earliest round is next. Once served it joins the present round,
-        # so that the time in which nobody served its model earns it no burst.
-        ring = rings[0] if len(rings) == 1 else min(rings, key=_first_round)
-        stream, lane = next(iter(ring.items()))
-        self._round = max(self._round, lane.round)
-        if lane.deficit < 1:
-            lane.deficit += self._limits.quantum
-        item = lane.first()
-        lane.deficit -= 1
-        self.remove(item)
-        if lane and lane.deficit < 1:
-            lane.round = self._round + 1
-            ring.move_to_end(stream)
+        item = self.peek(models)
+        if item is not None:
+            self._turns.served(item.frame.stream, item.frame.model)
+            self.remove(item)
         return item
+
+    def peek(self, models: Iterable[str]) -> Item | None:
+        """What :meth:`take` would give."""
+        found = self._turns.first(models)
+        if found is None:
+            return None
+        stream, model = found
+        return self._streams[stream].lanes[model].first()
 
     def waiting(self) -> dict[str, int]:
         """Model → frames that wait for it; models for which none waits are left out."""
-        return {model: sum(map(len, ring.values())) for model, ring in self._rings.items() if ring}
+        counts: Counter[str] = Counter()
+        for stream in self._streams.values():
+            counts.update({model: len(lane) for model, lane in stream.lanes.items()})
+        return dict(counts)
 
     def remove(self, item: Item) -> None:
         """Take a queued frame out, wherever it stands."""
@@ -172,10 +163,7 @@ class Backlog:
         item.place = Place.GONE
         if not lane:
             del stream.lanes[item.frame.model]
-            ring = self._rings[item.frame.model]
-            del ring[item.frame.stream]
-            if not ring:
-                del self._rings[item.frame.model]
+            self._turns.leave(item.frame.stream, item.frame.model)
         if not stream.frames:
             del self._streams[item.frame.stream]
 
@@ -191,7 +179,7 @@ class Backlog:
 
     def models(self) -> set[str]:
         """Models that frames wait for."""
-        return set(self._rings)
+        return self._turns.models
 
     def check(self) -> None:
         """Assert that all counts are the sums they claim to be."""
@@ -206,15 +194,14 @@ class Backlog:
             if all(item.live for item in items):
                 assert stream.frames <= self._limits.queue_frames
                 assert stream.bytes <= self._limits.queue_bytes
-            for model, lane in stream.lanes.items():
-                assert self._rings[model][name] is lane
-                assert 0 <= lane.deficit <= self._limits.quantum
+            for lane in stream.lanes.values():
                 assert set(lane.returned) <= set(lane.heap)
             frames += stream.frames
             size += stream.bytes
         assert (self.frames, self.bytes) == (frames, size)
         assert sum(self.waiting().values()) == frames
-        assert sum(map(len, self._rings.values())) == sum(len(stream.lanes) for stream in self._streams.values())
+        self._turns.check()
+        assert self._turns.models == {model for stream in self._streams.values() for model in stream.lanes}
 
     def _insert(self, item: Item) -> _Lane:
         name, model = item.frame.stream, item.frame.model
@@ -223,8 +210,8 @@ class Backlog:
             stream = self._streams[name] = _Stream()
         lane = stream.lanes.get(model)
         if lane is None:
-            lane = stream.lanes[model] = _Lane(self._round + 1)
-            self._rings.setdefault(model, OrderedDict())[name] = lane
+            lane = stream.lanes[model] = _Lane()
+            self._turns.enter(name, model)
         stream.frames += 1
         stream.bytes += len(item.payload)
         self.frames += 1
@@ -266,7 +253,3 @@ class Backlog:
         if stream is None:
             return None
         return min((lane.first() for lane in stream.lanes.values()), key=lambda item: item.frame.index)
-
-
-def _first_round(ring: _Ring) -> int:
-    return next(iter(ring.values())).round

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from broker.accepted import Accepted
 from broker.actions import Action, Arrived, Event, Gone, Heard, Log, SendWho, SendWork, Tell, Unsent
 from broker.backlog import Backlog, Item, Place
+from broker.foresight import Foresight, Verdict
 from broker.limits import Limits
 from broker.roster import Lease, Roster, Worker
 from common.messages import Beat, Done, Expired, Frame, GaveUp, News, Ready, Started, Who, Work
@@ -33,6 +34,7 @@ class Dispatcher:
         self.counts: Counter[str] = Counter()
         self._backlog = Backlog(self.limits)
         self._roster = Roster(self.limits, incarnation)
+        self._foresight = Foresight(self.limits)
         self._accepted = Accepted(self.limits, self._backlog, self.counts)
         self._ticked: float | None = None
         self._news = 0
@@ -46,6 +48,11 @@ class Dispatcher:
     @property
     def workers(self) -> int:
         return len(self._roster.workers)
+
+    @property
+    def models(self) -> list[str]:
+        """Models that live workers serve."""
+        return list(self._roster.models())
 
     @property
     def queued(self) -> tuple[int, int]:
@@ -105,6 +112,7 @@ class Dispatcher:
         if not self._accepted.is_new(frame, now):
             return
         item = Item(frame, payload, math.inf if frame.budget is None else now + frame.budget)
+        self._foresight.accepted(frame, now)
         taken, evicted = self._backlog.offer(item)
         for old in evicted:
             self._expired(old, "queue_full")
@@ -249,10 +257,15 @@ class Dispatcher:
         candidates = list(self._roster.hungry.values()) if self._backlog.frames else []
         while candidates and self._backlog.frames:
             worker = min(candidates, key=_load)
-            item = self._backlog.take(worker.models)
-            if item is None:
+            item = self._backlog.peek(worker.models)
+            verdict = self._foresight.judge(worker, item, now) if item is not None else Verdict.LATER
+            if item is None or verdict is Verdict.LATER:
                 candidates.remove(worker)
                 continue
+            if verdict is Verdict.HOPELESS:
+                self._expired(item, "expired")
+                continue
+            self._backlog.take(worker.models)
             item.place = Place.LEASED
             lease = self._roster.lease(worker, item, now)
             if worker.name not in self._roster.hungry:

@@ -34,7 +34,13 @@ class Limits:
     overdue_first: float = 60.0
     #: A worker that starts none of its leases this long, with no batch running, is stuck.
     unstarted: float = 10.0
-    #: Frames that a stream may send in one turn of the round robin.
-    quantum: int = 1
+    #: Turns that a stream may make up for in which it had no frame here.
+    catch_up: int = 8
+    #: A batch of live frames may take this share of their latency budget; longer only where that gains much.
+    batch_share: float = 0.2
+    #: Share of the budget that is left over for the way of the result, where it is foreseen whether it will be in time.
+    margin: float = 0.1
+    #: As long as live frames came lately, in seconds, the workers' batches suit them.
+    live_memory: float = 2.0
     #: A stream that sends nothing this long is forgotten.
     forget_stream: float = 60.0

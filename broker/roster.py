@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 
 from broker.backlog import Item
 from broker.limits import Limits
+from broker.speed import Speed
 from common.messages import MAX_TABLE, Beat, Done, InputSpec, Ready, Started
-
-#: Weight of the newest batch in a worker's average batch time.
-NEWEST = 0.2
 
 
 @dataclass(slots=True, eq=False)
@@ -50,28 +48,29 @@ class Worker:
     leases: dict[int, Lease] = field(default_factory=dict)
     #: Leases that the last word about room did not count.
     uncounted: set[int] = field(default_factory=set)
-    #: Average seconds of a batch, and of a frame in it; None before the first one.
-    batch_s: float | None = None
-    frame_s: float = 0.0
+    speed: Speed = field(default_factory=Speed)
+    #: Leases whose batch is in the model, and when that began.
+    running: int = 0
+    began: float = 0.0
 
     @property
     def credit(self) -> int:
         """Frames that may be sent now."""
         return self.room - len(self.uncounted)
 
-    def measure(self, seconds: float, frames: int) -> None:
-        if self.batch_s is None:
-            self.batch_s, self.frame_s = seconds, seconds / frames
-        else:
-            self.batch_s += NEWEST * (seconds - self.batch_s)
-            self.frame_s += NEWEST * (seconds / frames - self.frame_s)
+    def foresee(self, now: float) -> tuple[int, float]:
+        """What would become of one more frame: the frames of its batch, and in how many seconds that would be done."""
+        frames = len(self.leases) - self.running + 1
+        rest = self.began + self.speed.expect(self.running) - now if self.running else 0.0
+        return frames, max(0.0, rest) + self.speed.expect(frames)
 
     def patience(self, frames: int, limits: Limits) -> float:
         """How long a batch of ``frames`` may take, in seconds."""
-        if self.batch_s is None:
+        if self.speed.batch_s is None:
             return limits.overdue_first
         # A large batch after small ones takes longer than the average batch did.
-        return max(limits.overdue_least, limits.overdue_factor * max(self.batch_s, self.frame_s * frames))
+        expected = max(self.speed.batch_s, self.speed.frame_s * frames)
+        return max(limits.overdue_least, limits.overdue_factor * expected)
 
 
 class Roster:
@@ -147,7 +146,9 @@ class Roster:
         due = now + worker.patience(len(started.leases), self._limits)
         ours = [worker.leases[number] for number in started.leases if number in worker.leases]
         for lease in ours:
+            worker.running += lease.started is None
             lease.started, lease.due = now, due
+        worker.began = now
         return len(started.leases) - len(ours)
 
     def done(self, done: Done, now: float) -> list[Lease]:
@@ -163,7 +164,7 @@ class Roster:
             self.release(lease)
         if done.leases:
             if done.outcome == "ok" and done.seconds > 0:
-                worker.measure(done.seconds, len(done.leases))
+                worker.speed.measure(done.seconds, len(done.leases), now)
             # Work arrives in the order in which it was sent: what is older than this batch was counted.
             newest = max(done.leases)
             worker.uncounted = {number for number in worker.uncounted if number > newest}
@@ -187,6 +188,7 @@ class Roster:
         """The lease is over, whatever came of it."""
         del self.leases[lease.number], lease.worker.leases[lease.number]
         lease.worker.uncounted.discard(lease.number)
+        lease.worker.running -= lease.started is not None
         self._sort(lease.worker)
 
     def unsent(self, lease: Lease) -> None:
@@ -249,6 +251,7 @@ class Roster:
             assert len(worker.leases) <= self._limits.leases
             assert worker.uncounted <= set(worker.leases)
             assert worker.room >= 0
+            assert worker.running == sum(lease.started is not None for lease in worker.leases.values())
             assert (name in self.hungry) == self._is_hungry(worker)
             for number, lease in worker.leases.items():
                 assert lease.number == number

@@ -30,7 +30,8 @@ GRACE_S = 3.0
 BURST = 64
 #: Most names that one line lists.
 MAX_LISTED = 3
-
+#: Most models that a status line names.
+MAX_TOLD = 32
 #: Messages that arrive within this long of each other, in seconds, are handled together.
 SETTLE_S = 0.001
 
@@ -161,6 +162,7 @@ class Broker:
             leased=self._core.leased,
             workers=self._core.workers,
             streams=self._core.streams,
+            models=list(itertools.islice(self._core.models, MAX_TOLD)),
             troubles=self._troubles.report(now),
         )
 

@@ -107,12 +107,31 @@ def test_time_without_a_worker_earns_no_burst() -> None:
     assert abs(streams.count("a") - streams.count("b")) <= 2
 
 
-def test_quantum_is_the_length_of_a_turn() -> None:
-    backlog = Backlog(replace(Limits(), quantum=4))
-    for index in range(8):
-        backlog.offer(item(index, "a"))
-        backlog.offer(item(index, "b"))
-    assert "".join(stream for stream, _ in take_all(backlog)) == "aaaabbbbaaaabbbb"
+def test_a_stream_that_had_nothing_makes_up_for_some_turns() -> None:
+    """It has sent before, waits for answers, and has a frame here now and then."""
+    backlog = Backlog(replace(Limits(), catch_up=3))
+    for index in range(100):
+        backlog.offer(item(index, "busy"))
+    backlog.offer(item(0, "slow"))
+    first = [one.frame.stream for one in (backlog.take(["m"]) for _ in range(20)) if one is not None]
+    assert first.count("slow") == 1
+    for index in range(1, 9):
+        backlog.offer(item(index, "slow"))
+    then = "".join(stream[0] for stream, _ in take_all(backlog)[:16])
+    assert then.startswith("sss"), "those that it missed, and no more"
+    assert "bsbsbs" in then
+    backlog.check()
+
+
+def test_looking_changes_nothing() -> None:
+    backlog = Backlog(Limits())
+    for stream in "ab":
+        for index in range(3):
+            backlog.offer(item(index, stream))
+    for _ in range(6):
+        seen = [backlog.peek(["m"]) for _ in range(3)]
+        assert backlog.take(["m"]) is seen[0] is seen[1] is seen[2]
+    assert backlog.peek(["m"]) is None
 
 
 def test_models_are_kept_apart() -> None:
@@ -192,7 +211,7 @@ class Queues(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backlog = Backlog(replace(Limits(), queue_frames=4, quantum=2))
+        self.backlog = Backlog(replace(Limits(), queue_frames=4, catch_up=2))
         self.queues: dict[tuple[str, str], list[Item]] = {}
         self.held: list[Item] = []
         self.returned: set[Item] = set()

@@ -184,9 +184,9 @@ def settle(bench: Bench) -> None:
 class Chaos(RuleBasedStateMachine):
     """Whatever happens, each frame is in one place, and all ends well once things work again."""
 
-    @initialize(quantum=st.integers(1, 3))
-    def begin(self, quantum: int) -> None:
-        limits = replace(Limits(), queue_frames=6, streams=3, workers=3, quantum=quantum, overdue_first=4)
+    @initialize(catch_up=st.integers(0, 3))
+    def begin(self, catch_up: int) -> None:
+        limits = replace(Limits(), queue_frames=6, streams=3, workers=3, catch_up=catch_up, overdue_first=4)
         self.bench = Bench(limits)
         self.lives = 0
         self.next: Counter[str] = Counter()
