@@ -31,11 +31,13 @@ class Said:
     record: dict[str, Any]
 
 
-def command_of(name: str, stream: str) -> tuple[str, list[str]]:
-    """Module and arguments of the part ``name`` (``broker``, ``sink``, ``producer``, ``worker-1`` …), beside ``-c``."""
+def command_of(name: str, stream: str = "") -> tuple[str, list[str]]:
+    """Module and arguments of a part, beside ``-c``: ``broker``, ``sink``, ``worker-1`` …, ``producer:NAME``, or
+    ``producer`` for ``stream``."""
     if name.startswith("worker"):
         return "workers", ["--name", name]
-    return name, ["--stream", stream] if name == "producer" else []
+    module, _, own = name.partition(":")
+    return module, ["--stream", own or stream] if module == "producer" else []
 
 
 @dataclass(slots=True)
@@ -54,10 +56,10 @@ class Child:
 
     def why(self, code: int) -> str:
         """Why it ended with ``code`` (negative: a signal), in words."""
-        if self.fatal:
-            return self.fatal
         if code < 0:
             return f"killed by {_signal_name(-code)}"
+        if self.fatal:
+            return self.fatal
         return f"exit code {code}" + (f", its last words: {self.printed}" if self.printed else "")
 
 
@@ -69,8 +71,15 @@ class Children:
         self._selector = selectors.DefaultSelector()
         self.alive: dict[str, Child] = {}
 
-    def start(self, name: str, module: str, arguments: Sequence[str]) -> Child:
-        """Start ``python -m module arguments`` under ``name``."""
+    def watch(self, fd: int) -> None:
+        """:meth:`listen` returns also when ``fd`` can be read; who asks for this reads it."""
+        self._selector.register(fd, selectors.EVENT_READ, None)
+
+    def unwatch(self, fd: int) -> None:
+        self._selector.unregister(fd)
+
+    def start(self, name: str, module: str, arguments: Sequence[str], stdin: bool = False) -> Child:
+        """Start ``python -m module arguments`` under ``name``. ``stdin``: our standard input is its own."""
         reader, writer = os.pipe()
         environment = os.environ | {PARENT_ENV: str(os.getpid()), FOLDER_ENV: self._folder, "PYTHONUNBUFFERED": "1"}
         # Blocked here, the terminal's SIGINT stays blocked in the child, from its first instruction on. One that comes
@@ -79,7 +88,7 @@ class Children:
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments, "--status-fd", str(writer)],
-                stdin=subprocess.DEVNULL,
+                stdin=None if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
@@ -100,6 +109,8 @@ class Children:
     def listen(self, seconds: float) -> Iterator[Said]:
         """What the children say within ``seconds``; returns as soon as some of it is there."""
         for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                continue
             yield from self._read(key.data, key.fd)
 
     def exits(self) -> list[tuple[Child, int]]:

@@ -1,10 +1,10 @@
-"""The run as a person sees it: a progress bar on a terminal, plain lines elsewhere, the ledger at the end."""
+"""The run as a person sees it: progress bars on a terminal, plain lines elsewhere, the ledger at the end."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deploy.ailing import ABOUT, Ailing, fit, printable
 from deploy.children import Said
+from deploy.streams import StreamLife, Streams, part_of, stream_in
 
 #: Seconds between two plain progress lines.
 PLAIN_S = 2.0
-#: Frames a second are averaged over this long, in seconds.
-RATE_S = 3.0
 #: What each state means to a reader of the ledger.
 MEANINGS = {
     "annotated": "shows its own results",
@@ -34,62 +34,12 @@ WAITS = {
     "broker_full": "waiting for the broker",
     "sink": "",
 }
-#: What several parts may name, each under its own name; and what the producer waits for then.
-ABOUT = {
-    "no_worker": "worker",
-    "no_worker_yet": "worker",
-    "broker_away": "broker",
-    "broker_silent": "broker",
-    "broker_full": "broker",
-    "sink_away": "sink",
-    "sink_silent": "sink",
-    "sink_silent_yet": "sink",
-}
-#: A part that says nothing this long, in seconds, has no troubles: it was started again.
-SILENT_S = 3.0
-#: Most troubles in one line.
-MAX_TROUBLES = 4
 #: What a terminal's line holds beside the text: description, bar, remaining time and the spaces between, in characters.
 BAR_WIDTH, BESIDE = 40, 64
-#: A trouble is cut to this width at the least, in characters, whatever the terminal's is.
-LEAST = 24
-
-
-class Ailing:
-    """The troubles of all parts, as their status lines name them. Pure: time is an argument."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, tuple[float, list[dict[str, Any]]]] = {}
-
-    def hear(self, child: str, troubles: object, now: float) -> None:
-        """``troubles`` of a status record: a list of {"name", "text", "since"}; it replaces the child's last one."""
-        self._parts[child] = (now, [one for one in troubles if _is_trouble(one)] if isinstance(troubles, list) else [])
-
-    def about(self, now: float) -> set[str]:
-        """What the troubles are about: ``worker``, ``broker``, ``sink``, or a trouble's own name."""
-        return {_about(one) for one in self._current(now)}
-
-    def words(self, now: float) -> list[str]:
-        """One trouble each, the newest first: ``no worker serves face (12 s)``; what several parts name counts once."""
-        found: dict[str, dict[str, Any]] = {}
-        for one in sorted(self._current(now), key=lambda one: -one["since"]):
-            found.setdefault(_about(one), one)
-        return [f"{_printable(one['text'])} ({one['since']:.0f} s)" for one in reversed(found.values())]
-
-    def _current(self, now: float) -> list[dict[str, Any]]:
-        return [one for at, troubles in self._parts.values() if now - at < SILENT_S for one in troubles]
-
-
-def fit(words: list[str], room: int | None) -> str:
-    """As many of ``words`` as ``room`` characters hold (None: no limit), at least the first one, cut to ``LEAST``."""
-    shown = words[:MAX_TROUBLES]
-    if room is not None and shown:
-        room = max(room, LEAST)
-        while len(shown) > 1 and len("; ".join(shown)) > room:
-            shown.pop()
-        if len(shown[0]) > room:
-            shown[0] = shown[0][: room - 1] + "…"
-    return "; ".join(shown)
+#: The same of the bars of several streams.
+SMALL_BAR_WIDTH = 16
+#: Longest name of a stream in front of its bar, in characters.
+MAX_NAME = 24
 
 
 class _Console(Console):
@@ -108,24 +58,20 @@ class RunDisplay:
         self._console = console or _Console(stderr=True, highlight=False)
         self._verbose, self._clock = verbose, clock
         self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        self._bar = BarColumn(BAR_WIDTH)
+        self._tasks: dict[str, TaskID] = {}
         if self._console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(BAR_WIDTH),
+                TextColumn("{task.description}", markup=False),
+                self._bar,
                 TextColumn("{task.fields[text]}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=self._console,
                 transient=True,
             )
-            self._task = self._progress.add_task("starting", total=None, text="")
             self._progress.start()
-        self._known = False  # the source is open
-        self._total: int | None = None
-        self._resolved = self._in_flight = 0
-        self._waits_for = ""
-        self._ailing = Ailing()
-        self._marks: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._several = False
+        self._away: set[str] = set()
         self._next_line = clock() + PLAIN_S
 
     def said(self, said: Said) -> None:
@@ -133,78 +79,75 @@ class RunDisplay:
         record = said.record
         if said.kind == "log":
             self._log(said)
-            return
-        if "troubles" in record:
-            self._ailing.hear(said.child, record["troubles"], self._clock())
-        if record["event"] == "source":
-            self._known, self._total = True, record["frames"]
+        elif record.get("event") == "source":
             sound = f", sound {'+'.join(record['sound'])}" if record["sound"] else ", no sound"
             self.note(f"{record['stream']}: {record['width']}x{record['height']} at {record['rate']:.5g} fps{sound}")
-        elif record["event"] == "progress" and said.child == "producer":
-            self._in_flight = record["in_flight"]
-            self._waits_for = record["waits_for"]
-        elif record["event"] in ("progress", "closed") and said.child == "sink":
-            self._resolved = record["resolved"] if "resolved" in record else record["frames"]
 
     def note(self, text: str) -> None:
         """A line that stays."""
         try:
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._console.print(text, markup=False, emoji=False, soft_wrap=True)
         except OSError:  # a terminal that is gone must not end the run
             self._console.quiet = True
 
-    def tick(self) -> None:
+    def tick(self, streams: Streams, ailing: Ailing) -> None:
         """Called several times a second."""
         now = self._clock()
-        if self._resolved < self._marks[-1][1]:  # a part goes on from its last durable frame
-            self._marks.clear()
-            self._marks.append((now, self._resolved))
-        elif self._resolved != self._marks[-1][1]:
-            self._marks.append((now, self._resolved))
-        while len(self._marks) > 2 and now - self._marks[0][0] > RATE_S:
-            self._marks.popleft()
-        text = f"{self._resolved}{f'/{self._total}' if self._total else ''} frames, {self._rate(now):.1f} fps"
-        text += f", {self._in_flight} in flight"
-        if self._waits_for and ABOUT.get(self._waits_for) not in self._ailing.about(now):
-            waits = WAITS.get(self._waits_for, self._waits_for)
-            text += f", {waits}" if waits else ""
-        if words := self._ailing.words(now):
-            room = self._console.width - BESIDE - len(text) if self._progress is not None else None
-            text += f"; {fit(words, room)}"
-        if self._progress is not None and self._task is not None:
-            self._progress.update(
-                self._task, description="annotating" if self._resolved else "starting",
-                completed=self._resolved, total=self._total, text=text,
-            )  # fmt: skip
-        elif self._known and now >= self._next_line:
+        if streams.several and not self._several:
+            self._several, self._bar.bar_width = True, SMALL_BAR_WIDTH
+        self._tell_returns(streams)
+        if self._progress is not None:
+            self._show(self._progress, streams, ailing, now)
+        elif now >= self._next_line and any(life.known for life in streams):
             self._next_line = now + PLAIN_S
-            self.note(text)
+            if self._several:
+                self.note(_summary(list(streams), ailing, now))
+            else:
+                for life in streams:
+                    self.note(_text(life, ailing.words(now), ailing.about(now), now))
 
     def close(self) -> None:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
-    def ledger(self, result: dict[str, Any]) -> None:
-        """The ledger as a small table, on standard output."""
-        console = _Console(file=sys.stdout, highlight=False)
-        table = Table(title=f"{result['stream']}: {result['frames']} frames", title_justify="left", box=None)
-        table.add_column("state")
-        table.add_column("frames", justify="right")
-        table.add_column("")
-        for state, count in result["states"].items():
-            table.add_row(state, str(count), MEANINGS.get(state, ""))
-        for reason, count in result["reasons"].items():
-            table.add_row(f"  {reason}", str(count), "reason", style="dim")
-        for repair, count in result["repairs"].items():
-            table.add_row(f"  {repair}", str(count), "repair of the time line", style="dim")
-        console.print(table)
-        for path in result["parts"]:
-            console.print(f"written: {path}", markup=False, soft_wrap=True)
+    def _show(self, progress: Progress, streams: Streams, ailing: Ailing, now: float) -> None:
+        """One line a stream; of several, those that have not ended, below one line of all."""
+        shown: dict[str, tuple[str, str, int, int | None]] = {}
+        width = self._console.width - BESIDE
+        if self._several:
+            width += BAR_WIDTH - SMALL_BAR_WIDTH
+            ended = sum(life.ended is not None for life in streams)
+            text = _summary(list(streams), ailing, now, width)
+            shown[""] = f"{len(streams)} streams", text, ended, len(streams)
+        for life in streams:
+            title = "annotating" if life.resolved else "starting"
+            words = ailing.words(now)
+            if self._several:
+                if life.ended is not None:
+                    continue
+                title, words = printable(life.name)[:MAX_NAME], _own_words(life, ailing, now)
+            shown[life.name] = title, _text(life, words, ailing.about(now), now, width), life.resolved, life.total
+        for name in self._tasks.keys() - shown.keys():
+            progress.remove_task(self._tasks.pop(name))
+        if "" in shown and "" not in self._tasks:  # the line of all is the first one
+            for task in self._tasks.values():
+                progress.remove_task(task)
+            self._tasks.clear()
+        for name, (title, text, completed, total) in shown.items():
+            if name not in self._tasks:
+                self._tasks[name] = progress.add_task(title, total=None, text="")
+            progress.update(self._tasks[name], description=title, completed=completed, total=total, text=text)
 
-    def _rate(self, now: float) -> float:
-        (then, count), newest = self._marks[0], self._resolved
-        return (newest - count) / (now - then) if now > then else 0.0
+    def _tell_returns(self, streams: Streams) -> None:
+        """That a source is away is in the log; here it is said that it is back."""
+        for life in streams:
+            if life.state == "away":
+                self._away.add(life.name)
+            elif life.name in self._away:
+                self._away.discard(life.name)
+                if life.state == "running":
+                    self.note(f"{life.name}: the source is back")
 
     def _log(self, said: Said) -> None:
         record = said.record
@@ -212,34 +155,90 @@ class RunDisplay:
         if record.get("fatal") and not self._verbose:
             return
         if self._verbose or record.get("level") in ("warning", "error", "critical", "print"):
-            self.note(f"{said.child}: {record['message']}")
+            who = said.child if self._several or stream_in(said.child) is None else "producer"
+            about = record.get("stream")
+            if self._several and about and stream_in(said.child) is None:
+                who = f"{who} ({about})"
+            self.note(f"{who}: {record['message']}")
             if self._verbose and "trace" in record:
                 self.note(str(record["trace"]))
 
 
-def _is_trouble(one: object) -> bool:
-    return (
-        isinstance(one, dict)
-        and isinstance(one.get("name"), str)
-        and isinstance(one.get("text"), str)
-        and isinstance(one.get("since"), int | float)
-    )
+def _text(life: StreamLife, words: list[str], about: set[str], now: float, room: int | None = None) -> str:
+    """One stream in one line, with ``words`` of its troubles; ``about``: what is said of others, and not again here.
+
+    ``room``: so many characters are there, None: as many as needed.
+    """
+    text = f"{life.resolved}{f'/{life.total}' if life.total else ''} frames, {life.rate(now):.1f} fps"
+    text += f", {life.in_flight} in flight"
+    if life.waits_for and ABOUT.get(life.waits_for) not in about:
+        waits = WAITS.get(life.waits_for, life.waits_for)
+        text += f", {waits}" if waits else ""
+    if words:
+        text += f"; {fit(words, None if room is None else room - len(text))}"
+    return text
 
 
-def _about(trouble: dict[str, Any]) -> str:
-    return ABOUT.get(trouble["name"], trouble["name"])
+def _own_words(life: StreamLife, ailing: Ailing, now: float) -> list[str]:
+    words = ailing.words_of(life.name, part_of(life.name), now)
+    away = f"source away: {printable(life.why)} ({life.since(now):.0f} s)"
+    return [away, *words] if life.state == "away" else words
 
 
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
+def _summary(lives: list[StreamLife], ailing: Ailing, now: float, room: int | None = None) -> str:
+    """All streams in one line."""
+    states = [life.state for life in lives]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    frames = sum(life.resolved for life in lives)
+    decided = sum(count for life in lives for state, count in life.states.items() if state != "pending")
+    annotated = sum(life.states.get("annotated", 0) for life in lives)
+    text = f"{counts}: {frames} frames, {sum(life.rate(now) for life in lives):.1f} fps"
+    if decided:
+        text += f", {100 * annotated / decided:.0f} % annotated"
+    if words := ailing.words(now):
+        text += f"; {fit(words, None if room is None else room - len(text))}"
+    return text
 
 
-def incomplete(result: dict[str, Any] | None) -> str:
-    """One line for a run that came to its end with gaps. ``result``: the ledger entry."""
-    if result is None:
-        return "stopped before the outputs were closed: what was written before stays playable"
-    states = result["states"]
-    bad = {state: states[state] for state in ("failed", "lost") if states.get(state)}
-    counts = " and ".join(f"{count} {state}" for state, count in bad.items()) or "some lost"
-    reasons = ", ".join(f"{reason} {count}" for reason, count in result["reasons"].items())
-    return f"{counts} of {result['frames']} frames" + (f" ({reasons})" if reasons else "")
+def say(line: str) -> None:
+    """A last word on standard error."""
+    with contextlib.suppress(OSError):
+        print(f"headrace: {line}", file=sys.stderr)
+
+
+def show_ledgers(results: list[dict[str, Any]]) -> None:
+    """The ledger on standard output: of one stream a table with reasons, of several a row each."""
+    console = _Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    console.print(_one(results[0]) if len(results) == 1 else _many(results))
+    for result in results:
+        for path in result["parts"]:
+            console.print(f"written: {path}", soft_wrap=True)
+
+
+def _one(result: dict[str, Any]) -> Table:
+    table = Table(title=f"{result['stream']}: {result['frames']} frames", title_justify="left", box=None)
+    table.add_column("state")
+    table.add_column("frames", justify="right")
+    table.add_column("")
+    for state, count in result["states"].items():
+        table.add_row(state, str(count), MEANINGS.get(state, ""))
+    for reason, count in result["reasons"].items():
+        table.add_row(f"  {reason}", str(count), "reason", style="dim")
+    for repair, count in result["repairs"].items():
+        table.add_row(f"  {repair}", str(count), "repair of the time line", style="dim")
+    return table
+
+
+def _many(results: list[dict[str, Any]]) -> Table:
+    states = [state for state in MEANINGS if any(state in result["states"] for result in results)]
+    table = Table(box=None)
+    table.add_column("stream")
+    for heading in ("frames", *states):
+        table.add_column(heading, justify="right")
+    table.add_column("reasons and repairs")
+    for result in results:
+        counts = [str(result["states"].get(state, 0)) for state in states]
+        more = {**result["reasons"], **result["repairs"]}
+        told = ", ".join(f"{reason} {count}" for reason, count in more.items())
+        table.add_row(result["stream"], str(result["frames"]), *counts, told)
+    return table

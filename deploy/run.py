@@ -1,7 +1,8 @@
-"""``headrace run``: broker, sink, workers and a producer as children over ipc in a private folder, to one stream's end.
+"""``headrace run``: broker, sink, workers and a producer a stream, as children over ipc in a private folder.
 
-Parts that die are started again; the ends repair what was under way. Whatever happens, no process and no file of ours
-is left: children follow their parent into death and the last one removes the folder.
+Parts that die are started again; the ends repair what was under way. A stream that ends, well or badly, ends alone; the
+run ends with the last one. Whatever happens, no process and no file of ours is left: children follow their parent into
+death and the last one removes the folder.
 """
 
 from __future__ import annotations
@@ -11,33 +12,30 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
+
+import msgspec
 
 from common import config
 from common.errors import Exit, HeadraceError, LinkError, ModelError, OutputError
-from common.lifecycle import FOLDER_MARK
+from deploy.ailing import Ailing
 from deploy.children import Child, Children, Said, command_of
-from deploy.spec import RunOptions, build
+from deploy.control import Server
+from deploy.deaths import MAX_DEATHS, Deaths
+from deploy.folder import CONFIG, private_folder
+from deploy.manage import Manager
+from deploy.streams import PLAYABLE, StreamLife, Streams, part_of, stream_in
 
 #: A part that was told to stop gets this long, in seconds, before it is killed.
 STOP_S = 8.0
 #: The same where nothing can be saved any more.
 ABANDON_S = 1.0
-#: Longest path of the folder that ours is made in, in bytes: a Unix socket's whole path may have 107.
-MAX_BASE = 80
-#: First pause before a dead part is started again, in seconds; doubled each time up to the maximum.
-RESTART_S, RESTART_MAX_S = 0.2, 5.0
-#: A part that dies so often without having worked in between ends the run.
-MAX_DEATHS = 5
-#: A part that has lived this long, in seconds, has worked.
-STEADY_S = 60.0
 
-_REST_IS_THERE = "what was written before stays playable; start the run again"
+_REST_IS_THERE = f"{PLAYABLE}; start the run again"
 
 
 class Display(Protocol):
@@ -45,21 +43,23 @@ class Display(Protocol):
 
     def said(self, said: Said) -> None: ...
     def note(self, text: str) -> None: ...
-    def tick(self) -> None: ...
+    def tick(self, streams: Streams, ailing: Ailing) -> None: ...
 
 
 class Run:
-    """One run of the fleet. ``result`` is the ledger entry that the sink closed with."""
+    """One run of the fleet that ``build`` makes in a private folder. ``name``: what ``headrace streams`` calls it.
 
-    def __init__(self, options: RunOptions, display: Display) -> None:
-        self._options, self._display = options, display
+    ``streams`` knows afterwards how each of them ended.
+    """
+
+    def __init__(self, build: Callable[[Path], config.Fleet], display: Display, name: str = "") -> None:
+        self._build, self._display, self._name = build, display, name
         self._interrupts = 0
-        self._deaths: dict[str, int] = {}
-        self._restart: dict[str, float] = {}
+        self._deaths = Deaths()
         self._ready: set[str] = set()
-        self._durable = 0  # frames that are on disk for good
-        self._durable_at: dict[str, int] = {}  # the same when a part died last
-        self.result: dict[str, Any] | None = None
+        self._ailing = Ailing()
+        self._manager: Manager | None = None
+        self.streams = Streams([], 0.0)
 
     def __call__(self) -> Exit:
         """Run to the end. Raises HeadraceError with the first cause."""
@@ -67,128 +67,193 @@ class Run:
         folder = private_folder()
         self._children = Children(folder)
         try:
-            fleet = build(self._options, Path(folder))
-            check_model(self._options.model)
+            self._fleet = self._build(Path(folder))
+            check_model(self._fleet.workers.model)
             if self._interrupts:
                 return Exit.INTERRUPTED
-            self._file = str(Path(folder) / "fleet.json")
-            Path(self._file).write_bytes(config.dump(fleet))
-            self._stream = fleet.streams[0].name
-            for name in self._parts(fleet):
-                self._start(name)
-            return self._watch()
+            self._file = Path(folder) / CONFIG
+            self.streams = Streams(self._fleet.streams, time.monotonic())
+            self.write()
+            server = Server(Path(folder))
+            self._children.watch(server.fileno())
+            self._manager = Manager(self, self._fleet, self._name, server)
+            # The slowest to start first: torch takes seconds to import.
+            workers = [f"worker-{number}" for number in range(1, self._fleet.workers.count + 1)]
+            for name in (*workers, "broker", "sink", *(part_of(life.name) for life in self.streams)):
+                self.start(name)
+            return self._watch(self._manager)
         finally:
             self._stop(ABANDON_S)
+            if self._manager is not None:
+                self._manager.close()
             shutil.rmtree(folder, ignore_errors=True)
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    @staticmethod
-    def _parts(fleet: config.Fleet) -> list[str]:
-        # The slowest to start first: torch takes seconds to import.
-        return [*(f"worker-{number}" for number in range(1, fleet.workers.count + 1)), "broker", "sink", "producer"]
+    # -- what the manager uses ---------------------------------------------------------------------------------------
 
-    def _start(self, name: str) -> None:
-        module, more = command_of(name, self._stream)
-        self._children.start(name, module, ["-c", self._file, *more])
+    @property
+    def ailing(self) -> Ailing:
+        return self._ailing
 
-    def _watch(self) -> Exit:
+    @property
+    def stopping(self) -> bool:
+        """Whether the run was told to end."""
+        return self._interrupts > 0
+
+    @property
+    def has_sink(self) -> bool:
+        return "sink" in self._children.alive
+
+    def write(self) -> None:
+        """The configuration as it is now, for parts that start and for the sink, which looks at it again and again."""
+        streams = [life.config for life in self.streams if not (life.removed and life.ended)]
+        if streams:  # without any, the run is over
+            draft = self._file.with_suffix(".new")
+            draft.write_bytes(config.dump(msgspec.structs.replace(self._fleet, streams=streams)))
+            os.replace(draft, self._file)
+
+    def start(self, name: str) -> None:
+        """Start a part, for the first time or again."""
+        life = self.streams.get(stream_in(name))
+        module, more = command_of(name)
+        stdin = life is not None and life.config.source == "-"
+        self._children.start(name, module, ["-c", str(self._file), *more], stdin)
+        if life is not None:
+            life.down = False
+
+    def drain(self, life: StreamLife) -> None:
+        """Tell a stream to come to its end: what is under way is finished."""
+        life.leaving = True
+        part = part_of(life.name)
+        if part in self._children.alive:
+            self._children.signal(part)
+        elif life.down:  # it died, and need not come back for this
+            life.exited(Exit.INTERRUPTED, "", time.monotonic())
+        self._deaths.forget(part)
+
+    def kill(self, *names: str) -> None:
+        for name in names:
+            self._children.signal(name, signal.SIGKILL)
+
+    def forget(self, life: StreamLife) -> None:
+        """Nothing is left of a stream that was removed."""
+        self.streams.drop(life.name)
+        self._ailing.forget(part_of(life.name))
+        self._deaths.forget(part_of(life.name))
+
+    def note(self, text: str) -> None:
+        self._display.note(text)
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def _watch(self, manager: Manager) -> Exit:
         told = False
         while True:
             self._hear(self._children.listen(0.1))
-            self._display.tick()
+            now = time.monotonic()
+            manager.serve(now)
+            self._display.tick(self.streams, self._ailing)
             if self._interrupts > 1:
-                self._kill(self._children.alive)
+                self.kill(*self._children.alive)
                 return Exit.INTERRUPTED
             if self._interrupts and not told:
                 told = True
-                self._display.note("stopping: what is under way is finished first (again: stop at once)")
-                self._children.signal("producer")
-            if self._interrupts and "producer" not in self._children.alive:  # it died, and need not come back for this
-                self._stop(STOP_S)
-                return Exit.INTERRUPTED
+                self.note("stopping: what is under way is finished first (again: stop at once)")
+                for life in self.streams:
+                    self.drain(life)
             for child, code in self._children.exits():
                 self._hear(self._children.rest(child))
-                # Told to stop before it could listen, it was ended by the signal: that is no accident.
-                if child.name == "producer" and (self._interrupts or not self._is_accident(code)):
-                    return self._verdict(child, code)
-                self._bury(child, code)
-            for name, at in list(self._restart.items()):
-                if time.monotonic() >= at:
-                    del self._restart[name]
-                    self._start(name)
+                its_stream = self.streams.get(stream_in(child.name))
+                if its_stream is not None:
+                    self._producer_ended(its_stream, child, code, now)
+                elif stream_in(child.name) is None:
+                    self._bury(child, code, now)
+            for ended in self.streams.settle(now, self.has_sink):
+                self._ended(ended)
+            manager.tidy(now)
+            if self.streams.over:
+                return self._verdict()
+            for name in self._deaths.due(now):
+                self.start(name)
 
-    def _bury(self, child: Child, code: int) -> None:
-        """A part other than the producer has ended before its time."""
+    def _producer_ended(self, life: StreamLife, child: Child, code: int, now: float) -> None:
+        # Told to stop before it could listen, it was ended by the signal: that is no accident.
+        if not life.leaving and _is_accident(code):
+            if self._deaths.died(child.name, now - child.started, life.reached, now):
+                life.down = True
+                self.note(f"{child.name} died ({child.why(code)}); it is started again")
+                return
+            why = f"the producer died {MAX_DEATHS + 1} times without having worked, the last time: {child.why(code)}"
+            code = Exit.LINK
+        else:
+            why = child.fatal or f"the producer ended: {child.why(code)}; {_REST_IS_THERE}"
+        life.exited(code, why, now)
+
+    def _bury(self, child: Child, code: int, now: float) -> None:
+        """A part that all share has ended before its time."""
         why = child.why(code)
         self._ready.discard(child.name)
-        if child.name == "sink" and not self._is_accident(code):
+        if child.name == "sink" and not _is_accident(code):
             # Nothing can be written any more, so nothing is worth waiting for.
             raise (OutputError if code == Exit.OUTPUT else LinkError)(f"the sink ended: {why}; {_REST_IS_THERE}")
         if code in (Exit.MODEL, Exit.USAGE):
             self._stop(STOP_S)  # what was written so far is closed
             raise _error_of(code, why)
-        if time.monotonic() - child.started > STEADY_S:
-            self._deaths[child.name] = 0
-        if child.name in ("sink", "producer") and self._durable > self._durable_at.get(child.name, 0):
-            self._deaths[child.name] = 0  # it does not die of the same frame again
-        self._durable_at[child.name] = self._durable
-        self._deaths[child.name] = deaths = self._deaths.get(child.name, 0) + 1
-        if deaths > MAX_DEATHS:
+        if not self._deaths.died(child.name, now - child.started, self._reached(child), now):
             self._stop(STOP_S)
             kind = ModelError if child.name.startswith("worker") else LinkError
-            raise kind(f"{child.name} died {deaths} times without having worked, the last time: {why}")
-        pause = min(RESTART_S * 2 ** (deaths - 1), RESTART_MAX_S)
-        self._restart[child.name] = time.monotonic() + pause
-        self._display.note(f"{child.name} died ({why}); it is started again")
+            raise kind(f"{child.name} died {MAX_DEATHS + 1} times without having worked, the last time: {why}")
+        self.note(f"{child.name} died ({why}); it is started again")
 
-    @staticmethod
-    def _is_accident(code: int) -> bool:
-        """Whether a part that ended with ``code`` is worth another try: it was killed, or ran into a bug."""
-        return code < 0 or code == Exit.CRASH
+    def _reached(self, child: Child) -> int:
+        return self.streams.reached if child.name == "sink" else 0
 
-    def _verdict(self, child: Child, code: int) -> Exit:
-        # The sink says "closed" to us and to the producer at the same time; the producer may be the first to act.
-        deadline = time.monotonic() + 2.0
-        while self.result is None and code == 0 and time.monotonic() < deadline and "sink" in self._children.alive:
-            self._hear(self._children.listen(0.1))
+    def _ended(self, life: StreamLife) -> None:
+        """A stream has come to its end."""
+        assert life.ended is not None
+        if self.streams.several:
+            why = f": {life.ended.why}" if life.ended.why else ""
+            self.note(f"{life.name} {'was removed' if life.removed else 'has ended'}, {life.frames} frames{why}")
+
+    def _verdict(self) -> Exit:
         self._stop(STOP_S)
-        error = (self.result or {}).get("error")
-        if error:
-            raise OutputError(error)
         if self._interrupts:
             return Exit.INTERRUPTED
-        if code not in (Exit.OK, Exit.INCOMPLETE):
-            raise _error_of(code, child.fatal or f"the producer ended: {child.why(code)}; {_REST_IS_THERE}")
-        if code == Exit.INCOMPLETE or self.result is None:
-            return Exit.INCOMPLETE
-        states = self.result["states"]
-        return Exit.INCOMPLETE if states.get("failed") or states.get("lost") else Exit.OK
+        code = self.streams.code
+        if not self.streams.several and code not in (Exit.OK, Exit.INCOMPLETE):
+            raise _error_of(code, "".join(life.ended.why for life in self.streams if life.ended is not None))
+        return code
 
     def _stop(self, seconds: float) -> None:
         """Stop all that runs; a worker that never got ready holds nothing and is not waited for."""
-        self._kill(name for name in self._children.alive if name.startswith("worker") and name not in self._ready)
+        self.kill(*(name for name in self._children.alive if name.startswith("worker") and name not in self._ready))
         rest = [name for name in self._children.alive if name != "sink"]
         self._hear(self._children.stop([*rest, "sink"], seconds))
 
-    def _kill(self, names: Iterable[str]) -> None:
-        for name in list(names):
-            self._children.signal(name, signal.SIGKILL)
-
     def _hear(self, said: Iterable[Said]) -> None:
+        now = time.monotonic()
         for one in said:
-            if one.kind == "status" and one.record.get("event") == "closed":
-                self.result = one.record
-            if one.kind == "status" and one.record.get("event") == "ready":
-                self._ready.add(one.child)
-            if one.kind == "status" and one.record.get("event") == "working":
-                self._deaths[one.child] = 0
-            if one.kind == "status" and "durable" in one.record:
-                self._durable = max(self._durable, one.record["durable"])
+            if one.kind == "status":
+                event = one.record.get("event")
+                if event == "ready":
+                    self._ready.add(one.child)
+                elif event == "working":
+                    self._deaths.worked(one.child)
+                if "troubles" in one.record:
+                    self._ailing.hear(one.child, one.record["troubles"], now)
+                self.streams.hear(one.child, one.record, now)
+                if self._manager is not None:
+                    self._manager.hear(one)
             self._display.said(one)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += 1
+
+
+def _is_accident(code: int) -> bool:
+    """Whether a part that ended with ``code`` is worth another try: it was killed, or ran into a bug."""
+    return code < 0 or code == Exit.CRASH
 
 
 def check_model(spec: str) -> None:
@@ -202,16 +267,6 @@ def check_model(spec: str) -> None:
     )
     if done.returncode:
         raise ModelError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"unknown model {spec!r}")
-
-
-def private_folder() -> str:
-    """A folder of mode 0700 for sockets and the configuration. Raises OutputError."""
-    for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):
-        if base and len(os.fsencode(base)) <= MAX_BASE and os.access(base, os.W_OK):
-            folder = tempfile.mkdtemp(prefix="headrace-", dir=base)
-            (Path(folder) / FOLDER_MARK).touch()
-            return folder
-    raise OutputError("no folder for sockets can be made in XDG_RUNTIME_DIR, TMPDIR or /tmp: free one")
 
 
 def _error_of(code: int, message: str) -> HeadraceError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,20 +15,8 @@ from common import config
 from common.errors import UsageError
 from common.files import check_output_file, check_source_file, is_live, ledger_path, local_path
 from common.log import mask
+from deploy.outputs import SCHEMES, output_of, same_place
 
-#: Ending → kind of output.
-KINDS: dict[str, config.FileKind | config.SentKind] = {
-    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mp4", ".mkv": "mkv", ".ts": "ts", ".jsonl": "jsonl", ".ndjson": "jsonl",
-    ".m3u8": "hls",
-}  # fmt: skip
-#: Scheme of an address → kind of output.
-SCHEMES: dict[str, config.SentKind] = {
-    "rtmp": "rtmp", "rtmps": "rtmp", "rtsp": "rtsp", "rtsps": "rtsp", "srt": "srt", "udp": "udp",
-}  # fmt: skip
-#: Name of the playlist where an HLS output is given as a folder, ``live/``.
-PLAYLIST = "index.m3u8"
-#: Shortest segment, in seconds: outputs have a keyframe every two.
-LEAST_SEGMENT_S = 1.0
 #: Most frames under way between the ends: what the sink can keep apart.
 MAX_WINDOW = 16384
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(us|ms|s|m|h)?$")
@@ -53,17 +41,12 @@ def picture_size(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The arguments of ``headrace run``."""
+class StreamOptions:
+    """One stream, as ``headrace streams add`` and ``run`` take it. None: what suits the fleet or the source."""
 
     source: str
     outputs: list[str]
-    model: str = "face"
-    threshold: float | None = None
-    workers: int = 1
-    batch: int = 16
-    wait: float = 0.01
-    device: str = "auto"
+    model: str | None = None
     every: int = 1
     fps: float | None = None
     mode: Literal["lossless", "live"] | None = None
@@ -74,93 +57,159 @@ class RunOptions:
     encoder: Literal["auto", "x264", "nvenc"] = "auto"
     preset: str = "veryfast"
     crf: float = 23.0
-    disk_wait: float = 600.0
-    name: str | None = field(default=None)
+    name: str | None = None
     realtime: bool = False
     loop: bool = False
     picture_rate: float = 25.0
     transport: Literal["tcp", "udp"] = "tcp"
     source_timeout: float = 5.0
-    source_wait: float = 0.0
+    source_wait: float | None = None
     placeholder: bool = False
     placeholder_image: str | None = None
     on_change: Literal["fit", "part"] = "fit"
     segment: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions(StreamOptions):
+    """The arguments of ``headrace run SOURCE``: one stream, and the fleet that serves it."""
+
+    model: str = "face"
+    threshold: float | None = None
+    workers: int = 1
+    batch: int = 16
+    wait: float = 0.01
+    device: str = "auto"
+    disk_wait: float = 600.0
+    source_wait: float = 0.0
+
+
 def build(options: RunOptions, folder: Path) -> config.Fleet:
-    """The fleet's configuration, with ipc sockets in ``folder``. Raises UsageError, OutputError."""
+    """The fleet's configuration, with ipc sockets in ``folder``. Raises UsageError, SourceError, OutputError."""
+    workers = {
+        "model": options.model,
+        "count": options.workers,
+        "threshold": options.threshold,
+        "device": options.device,
+        "batch": options.batch,
+        "wait": options.wait,
+    }
+    raw = endpoints(folder, {"sink": {"disk_wait": options.disk_wait}, "workers": workers})
+    try:
+        stream = stream_of(options, msgspec.convert(workers, config.Workers), folder)
+        return msgspec.convert({**raw, "streams": [msgspec.to_builtins(stream)]}, config.Fleet)
+    except msgspec.ValidationError as error:
+        raise _about_option(error) from None
+
+
+def endpoints(folder: Path, raw: dict[str, Any]) -> dict[str, Any]:
+    """``raw``, a fleet's configuration, with a name of the run and ipc sockets in ``folder`` where it has none."""
+    names = {"broker": ("frames", "workers", "news"), "sink": ("media", "results")}
+    ours = {part: {name: f"ipc://{folder}/{name}" for name in sockets} for part, sockets in names.items()}
+    return {"run": secrets.token_hex(8), **raw, **{part: {**ours[part], **raw.get(part, {})} for part in names}}
+
+
+def stream_of(options: StreamOptions, workers: config.Workers, folder: Path) -> config.Stream:
+    """The configuration of one stream; what nobody else is to see of it lies in ``folder``.
+
+    Raises UsageError, SourceError, OutputError.
+    """
     source = local_path(options.source)
-    if source is not None:
-        check_source_file(source)
-    outputs = [_output(text, source, options.segment) for text in options.outputs]
-    for number, output in enumerate(outputs):
-        if any(_same(Path(output.path), Path(other.path)) for other in outputs[:number]):
-            raise UsageError(f"{mask(output.path)} is named twice as an output: leave one out")
-    name = options.name or stream_name(options.source)
-    ledger = _ledger(outputs, name, folder)
-    check_output_file(ledger)
-    if options.preset not in config.PRESETS:
-        raise UsageError(f"unknown preset {options.preset!r}: choose one of {', '.join(config.PRESETS)}")
-    if options.loop and options.mode == "lossless":
-        raise UsageError("--loop never ends and --lossless keeps everything: leave one out")
-    if options.loop and is_live(options.source):
-        raise UsageError("--loop is for files and folders of pictures")
-    if options.placeholder_image is not None:
-        check_source_file(Path(options.placeholder_image))
-    mode = options.mode or ("live" if options.loop or is_live(options.source) else "lossless")
-    sends = any(output.kind in SCHEMES.values() for output in outputs)
-    raw = {
-        "run": secrets.token_hex(8),
-        "broker": {name: f"ipc://{folder}/{name}" for name in ("frames", "workers", "news")},
-        "sink": {
-            **{name: f"ipc://{folder}/{name}" for name in ("media", "results")},
-            "disk_wait": options.disk_wait,
-        },
-        "workers": {
-            "model": options.model,
-            "count": options.workers,
-            "threshold": options.threshold,
-            "device": options.device,
-            "batch": options.batch,
-            "wait": options.wait,
-        },
-        "streams": [
-            {
-                "name": name,
-                "source": options.source,
-                "outputs": [msgspec.to_builtins(output) for output in outputs],
-                "model": options.model,
-                "mode": mode,
-                "latency": options.latency,
-                "every": options.every,
-                "fps": options.fps,
-                "send_size": options.send_size,
-                "codec": options.codec,
-                # Two batches for each worker, and as much again on the way.
-                "in_flight": min(MAX_WINDOW, max(8, 4 * options.batch * options.workers)),
-                "window": min(MAX_WINDOW, max(256, 8 * options.batch * options.workers * options.every)),
-                "carry": max(options.carry, 2.0 / options.fps if options.fps else 0.0),
-                "ledger": str(ledger),
-                # What is sent to somebody is sent at the speed at which it is to be shown.
-                "realtime": options.realtime or options.loop or sends,
-                "loop": options.loop,
-                "picture_rate": options.picture_rate,
-                "transport": options.transport,
-                "source_timeout": options.source_timeout,
-                "source_wait": options.source_wait,
-                "placeholder": options.placeholder or options.placeholder_image is not None,
-                "placeholder_image": options.placeholder_image,
-                "on_change": options.on_change,
-                "encoding": {"encoder": options.encoder, "preset": options.preset, "crf": options.crf},
-            }
-        ],
+    outputs = [output_of(text, source, options.segment) for text in options.outputs]
+    given = {
+        "name": options.name,
+        "source": options.source,
+        "model": options.model,
+        "mode": options.mode,
+        "latency": options.latency,
+        "every": options.every,
+        "fps": options.fps,
+        "send_size": options.send_size,
+        "codec": options.codec,
+        "carry": options.carry,
+        "realtime": options.realtime,
+        "loop": options.loop,
+        "picture_rate": options.picture_rate,
+        "transport": options.transport,
+        "source_timeout": options.source_timeout,
+        "source_wait": options.source_wait,
+        "placeholder": options.placeholder,
+        "placeholder_image": options.placeholder_image,
+        "on_change": options.on_change,
+        "encoding": {"encoder": options.encoder, "preset": options.preset, "crf": options.crf},
     }
     try:
-        return msgspec.convert(raw, config.Fleet)
+        return complete({key: value for key, value in given.items() if value is not None}, outputs, workers, folder)
     except msgspec.ValidationError as error:
-        # The configuration's keys are the options' names.
-        raise UsageError(re.sub(r"- at `\$\..*?(\w+)`", r"for --\1", str(error))) from None
+        raise _about_option(error) from None
+
+
+def complete(
+    given: dict[str, Any], outputs: list[config.Output], workers: config.Workers, folder: Path
+) -> config.Stream:
+    """A stream of the keys that are ``given``; what is missing is chosen to suit the source and the fleet.
+
+    Raises UsageError, SourceError, OutputError for what cannot be served, and msgspec.ValidationError for what is no
+    configuration.
+    """
+    draft = msgspec.convert(
+        {"name": stream_name(given["source"]), "model": workers.model, **given, "outputs": outputs}, config.Stream
+    )
+    check_source(draft)
+    if draft.loop and given.get("mode") == "lossless":
+        raise UsageError("loop never ends and lossless keeps everything: leave one out")
+    for number, output in enumerate(outputs):
+        if any(same_place(output.path, other.path) for other in outputs[:number]):
+            raise UsageError(f"{mask(output.path)} is named twice as an output: leave one out")
+    ledger = Path(draft.ledger) if draft.ledger else _ledger(outputs, draft.name, folder)
+    check_output_file(ledger)
+    sent = any(output.kind in SCHEMES.values() for output in outputs)
+    chosen = {
+        "mode": "live" if draft.loop or is_live(draft.source) else "lossless",
+        # Two batches for each worker, and as much again on the way.
+        "in_flight": min(MAX_WINDOW, max(8, 4 * workers.batch * workers.count)),
+        "window": min(MAX_WINDOW, max(256, 8 * workers.batch * workers.count * draft.every)),
+        # What is sent to somebody is sent at the speed at which it is to be shown.
+        "realtime": draft.loop or sent,
+    }
+    return msgspec.structs.replace(
+        draft,
+        **{key: value for key, value in chosen.items() if not given.get(key)},
+        carry=max(draft.carry, 2.0 / draft.fps if draft.fps else 0.0),
+        placeholder=draft.placeholder or draft.placeholder_image is not None,
+        ledger=str(ledger),
+    )
+
+
+def check_source(stream: config.Stream) -> None:
+    """Refuse what can be known to be wrong before anything is opened. Raises UsageError, SourceError."""
+    path = local_path(stream.source)
+    if path is not None:
+        check_source_file(path)
+    if stream.encoding.preset not in config.PRESETS:
+        raise UsageError(f"unknown preset {stream.encoding.preset!r}: choose one of {', '.join(config.PRESETS)}")
+    if stream.loop and is_live(stream.source):
+        raise UsageError("loop is for files and folders of pictures")
+    if stream.placeholder_image is not None:
+        check_source_file(Path(stream.placeholder_image))
+
+
+def clash(stream: config.Stream, others: Iterable[config.Stream]) -> str:
+    """Why ``stream`` cannot run beside ``others``, "" where it can. Looks at files, as they are now."""
+    for other in others:
+        if other.name == stream.name:
+            return f"there is a stream {stream.name!r} already: choose another name"
+        for output in stream.outputs:
+            if any(same_place(output.path, one.path) for one in other.outputs):
+                return f"{mask(output.path)} is an output of stream {other.name!r} already: choose another one"
+            if same_place(output.path, other.source):
+                return f"{mask(output.path)} is the source of stream {other.name!r}: choose another output"
+        if stream.ledger and other.ledger and same_place(stream.ledger, other.ledger):
+            return (
+                f"streams {other.name!r} and {stream.name!r} would write one ledger, {stream.ledger}: "
+                "their first outputs may not differ in the ending alone"
+            )
+    return ""
 
 
 def stream_name(source: str) -> str:
@@ -184,32 +233,6 @@ def _ledger(outputs: list[config.Output], name: str, folder: Path) -> Path:
     return fixed / f"{name}.ledger.json"
 
 
-def _output(text: str, source: Path | None, segment: float | None) -> config.Output:
-    scheme, separator, _ = text.partition("://")
-    if separator:
-        sent = SCHEMES.get(scheme.lower())
-        if sent is None:
-            raise UsageError(f"{mask(text)}: cannot send to {scheme}://, but to {', '.join(SCHEMES)}")
-        return config.Output(path=text, kind=sent)
-    path = Path(text)
-    if text.endswith("/") or path.is_dir():
-        path /= PLAYLIST
-    kind = KINDS.get(path.suffix.lower())
-    if kind is None:
-        raise UsageError(f"{text}: the ending says nothing known; use one of {', '.join(sorted(KINDS))}")
-    if segment is not None and segment < LEAST_SEGMENT_S:
-        raise UsageError(f"--segment must be at least {LEAST_SEGMENT_S:.0f} s")
-    if kind == "hls":
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if "%" not in str(path.parent):
-        check_output_file(path)
-    if source is not None and _same(path, source):
-        raise UsageError(f"{text} is the source itself: name another output")
-    return config.Output(path=str(path), kind=kind, segment=None if kind == "jsonl" else segment)
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether both name one file, also through links."""
-    if one.exists() and other.exists():
-        return one.samefile(other)
-    return os.path.realpath(one) == os.path.realpath(other)
+def _about_option(error: msgspec.ValidationError) -> UsageError:
+    """The configuration's keys are the options' names."""
+    return UsageError(re.sub(r"- at `\$(?:\..*?)?\.?(\w+)`", r"for --\1", str(error)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.children import MAX_LINE, Child, Children, Said
-from deploy.display import incomplete
+from deploy.streams import incomplete
 from tests.support import wait_for
 
 

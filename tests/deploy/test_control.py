@@ -1,0 +1,186 @@
+"""The socket over which a fleet is asked and told: who asks is answered, whatever others do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from common.errors import LinkError, ModelError, UsageError
+from common.lifecycle import FOLDER_MARK
+from deploy import control
+from deploy.ask import ask, find
+from deploy.control import MAX_PEERS, PATIENCE_S, Add, Answer, List, Peer, Remove, Request, Server
+from deploy.folder import CONTROL, PREFIX
+from tests.deploy.lives import stream
+from tests.support import wait_for
+
+
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where fleets have their folders; its path is short."""
+    with tempfile.TemporaryDirectory(prefix="hr-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setattr("deploy.folder.bases", lambda: [Path(folder)])
+        yield Path(folder)
+
+
+class Fleet:
+    """A server in a thread of its own. ``answer``: what it says to a request, None: nothing."""
+
+    def __init__(self, base: Path, name: str, answer: Callable[[Request], Answer | None] | None = None) -> None:
+        self.folder = base / f"{PREFIX}{name}"
+        self.folder.mkdir(mode=0o700)
+        (self.folder / FOLDER_MARK).touch()
+        self._answer = answer or (lambda request: Answer(fleet=name, pid=os.getpid()))
+        self.server = Server(self.folder)
+        self.asked: list[tuple[Peer, Request]] = []
+        self.ahead = 0.0  # of the clock, in seconds
+        self._over = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over:
+            for peer, request in self.server.poll(time.monotonic() + self.ahead):
+                self.asked.append((peer, request))
+                if (answer := self._answer(request)) is not None:
+                    self.server.answer(peer, answer)
+            time.sleep(0.002)
+
+    def close(self) -> None:
+        self._over = True
+        self._thread.join(10)
+        self.server.close()
+
+
+@pytest.fixture
+def fleets(base: Path) -> Iterator[Callable[..., Fleet]]:
+    made: list[Fleet] = []
+
+    def make(name: str, answer: Callable[[Request], Answer | None] | None = None) -> Fleet:
+        made.append(Fleet(base, name, answer))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_requests_and_answers(fleets: Callable[..., Fleet]) -> None:
+    fleet = fleets("one")
+    requests = [List(), Add([stream("a"), stream("b")]), Remove("a", 3.0)]
+    for request in requests:
+        assert ask(fleet.folder, request).fleet == "one"
+    assert [request for _, request in fleet.asked] == requests
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, UsageError), (5, ModelError), (6, LinkError), (99, LinkError)])
+def test_a_refusal_is_raised_as_what_it_is(fleets: Callable[..., Fleet], code: int, kind: type[Exception]) -> None:
+    fleet = fleets("one", lambda request: Answer(error="no such thing", exit_code=code))
+    with pytest.raises(kind, match=r"^no such thing$"):
+        ask(fleet.folder, List())
+
+
+def test_one_that_does_not_answer_or_is_gone(fleets: Callable[..., Fleet]) -> None:
+    fleet = fleets("one", lambda request: None)
+    with pytest.raises(LinkError, match="does not answer"):
+        ask(fleet.folder, List(), 0.2)
+    fleet.close()
+    with pytest.raises(LinkError, match="is gone, or is ending"):
+        ask(fleet.folder, List(), 0.2)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n", b"x\n", b"{}\n", b'{"type": "list"', b'{"type": "destroy"}\n', b'{"type": "add", "streams": []}\n',
+        b"[[[[" * 9999,
+        b'{"type": "remove", "stream": "", "wait": 1}\n', b'{"type": "remove", "stream": "a", "wait": -1}\n',
+        b'{"type": "add", "streams": [{"name": "a"}]}\n', b"\xff\xfe\n", b"x" * 200_000,
+    ],
+)  # fmt: skip
+def test_nonsense_is_refused_and_harms_nobody(fleets: Callable[..., Fleet], line: bytes) -> None:
+    fleet = fleets("one")
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(str(fleet.folder / CONTROL))
+        stranger.settimeout(10)
+        stranger.sendall(line)
+        assert ask(fleet.folder, List()).fleet == "one"
+        if line.endswith(b"\n"):
+            answer = msgspec.json.decode(stranger.recv(65536), type=Answer)
+            assert answer.exit_code == 6
+            assert "does not understand" in answer.error
+        else:
+            fleet.ahead = PATIENCE_S + 1
+            with contextlib.suppress(ConnectionResetError):
+                assert stranger.recv(65536) == b"", "it has had its time"
+    assert [request for _, request in fleet.asked] == [List()]
+
+
+def test_a_request_without_end(fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_BYTES", 1_000_000)
+    fleet = fleets("one")
+    with socket.socket(socket.AF_UNIX) as stranger, pytest.raises(OSError):
+        stranger.connect(str(fleet.folder / CONTROL))
+        stranger.settimeout(10)
+        for _ in range(1000):
+            stranger.sendall(b"x" * 65536)
+    assert ask(fleet.folder, List()).fleet == "one"
+
+
+def test_too_many_at_a_time(fleets: Callable[..., Fleet]) -> None:
+    fleet = fleets("one", lambda request: None)
+    crowd = [socket.socket(socket.AF_UNIX) for _ in range(MAX_PEERS)]
+    try:
+        for one in crowd:
+            one.connect(str(fleet.folder / CONTROL))
+            one.sendall(msgspec.json.encode(List()) + b"\n")
+        wait_for(lambda: len(fleet.asked) == MAX_PEERS, 10, "all of them")
+        with pytest.raises(LinkError):
+            ask(fleet.folder, List(), 1.0)
+    finally:
+        for one in crowd:
+            one.close()
+    wait_for(lambda: not fleet.server._peers, 10, "their leaving")
+
+
+def test_a_long_answer_to_a_slow_reader(fleets: Callable[..., Fleet]) -> None:
+    fleet = fleets("one", lambda request: Answer(done="x" * 2_000_000))
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(str(fleet.folder / CONTROL))
+        slow.sendall(msgspec.json.encode(List()) + b"\n")
+        wait_for(lambda: fleet.asked, 10, "the question")
+        assert len(ask(fleet.folder, List()).done) == 2_000_000, "others are served meanwhile"
+        slow.settimeout(10)
+        read = b"".join(iter(lambda: slow.recv(65536), b""))
+    assert len(msgspec.json.decode(read, type=Answer).done) == 2_000_000
+
+
+def test_which_fleet(base: Path, fleets: Callable[..., Fleet]) -> None:
+    with pytest.raises(LinkError, match="no fleet is running: start one with headrace run"):
+        find(None)
+    dead = base / f"{PREFIX}dead"
+    dead.mkdir()
+    (dead / FOLDER_MARK).touch()
+    (base / f"{PREFIX}other").mkdir()
+    one = fleets("one")
+    assert find(None) == one.folder
+    two = fleets("two")
+    assert find("one") == one.folder
+    assert find(f"{PREFIX}two") == find(str(two.folder)) == two.folder
+    with pytest.raises(UsageError, match=r"say which one with --fleet: .*headrace-one \(one, 0 streams\), .*-two"):
+        find(None)
+    with pytest.raises(UsageError, match=r"no fleet 'three' is running, but .*headrace-one"):
+        find("three")
