@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint bench faults fuzz clean
+.PHONY: demo test lint bench latency faults fuzz clean
 
 demo: $(VENV)/.installed
 	$(BIN)/headrace demo
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.chain
+
+latency: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.latency
 
 faults: $(VENV)/.installed
 	$(BIN)/headrace faults

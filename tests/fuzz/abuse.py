@@ -12,7 +12,7 @@ from common import messages as m
 from tests.fuzz.mutate import EDGES, mutate, noise
 from tests.fuzz.speech import Speech, Spoken
 
-Message = m.Packet | m.Notice | m.End
+Message = m.Packet | m.Notice | m.Change | m.Filler | m.End
 #: Messages of a spoilt session, at most.
 LONGEST = 400
 TICKS = (*(edge for edge in EDGES if -(2**62) <= edge <= 2**62), 512, 10**6, 10**12)

@@ -25,6 +25,8 @@ HONEST: tuple[m.Head, ...] = (
     m.Unknown(stream=STREAM, epoch=EPOCH),
     m.Packet(stream=STREAM, epoch=EPOCH, link=1, track=1, pts=5, dts=4, duration=2, time_base=(1, 12800), key=True),
     notice(3, turn=90, reason="no_worker"),
+    m.Change(stream=STREAM, epoch=EPOCH, link=2, video=INFO, tracks=TRACKS, threads=2),
+    m.Filler(stream=STREAM, epoch=EPOCH, link=3, out=900, duration=100, text="the server closed the stream", away=2.5),
     msgspec.structs.replace(end(9, 7), repairs={"missing_pts": 3}),
     ack([(3, 5), (8, 8)], 1, 40, 0),
     m.Closed(stream=STREAM, epoch=EPOCH, states={"annotated": 5}, error="disk full"),

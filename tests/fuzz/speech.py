@@ -15,7 +15,7 @@ from common.media import pack, prepare_decoder, to_packet
 
 #: Epoch in recorded messages; a session puts its own in.
 NO_EPOCH = 0
-Spoken = tuple[m.Packet | m.Notice | m.End, bytes]
+Spoken = tuple[m.Packet | m.Notice | m.Change | m.Filler | m.End, bytes]
 
 
 @dataclass(frozen=True, slots=True)

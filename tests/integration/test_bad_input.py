@@ -145,7 +145,7 @@ def test_damaged(place: Place, clips: Path, seed: int, share: float) -> None:
         (["-o", "folder.mp4"], 4, "it is a folder"),
         (["-o", "/proc/x.mp4"], 4, "cannot write /proc/x.mp4"),
         (["-o", "x.avi"], 2, "use one of .jsonl"),
-        (["-o", "rtmp://host/x"], 2, "only files"),
+        (["-o", "ftp://host/x.mp4"], 2, "cannot send to ftp://"),
         (["-o", "same.mp4", "-o", "./same.mp4"], 2, "named twice"),
         (["-o", "link.mp4"], 2, "is the source itself"),
         (["-o", "x.mp4", "--live", "--lossless"], 2, "exclude each other"),
