@@ -5,8 +5,11 @@ A picture shows its number, a white square, a coloured patch, and each second a 
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -20,12 +23,15 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from common import messages as m
+from common.errors import Exit
 from producer.decoding import output_base
 from producer.feed import Feed
 from producer.greeting import make_hello
 from producer.source import Demuxed, Source
 from tests.builders import EPOCH, ack
 from tests.feeds import settings, unhurried
+from tests.integration.faulty import Run
+from tests.support import Place, ledger, lines
 
 Picture = NDArray[np.uint8]
 #: Blocks along the lower edge: two that are always white and black, the bits of the number, the bits of its remainder.
@@ -358,3 +364,63 @@ class Camera:
     def of(self, kind: type[m.Head]) -> list[Any]:
         """The messages of one kind."""
         return [head for head, _ in self.messages if isinstance(head, kind)]
+
+
+# -- a whole run ------------------------------------------------------------------------------------------------------
+
+
+OUTPUTS = ("out.mkv", "out.jsonl")
+
+
+class Live(Run):
+    """``headrace run`` of a live source, with quick settings; leave it by :meth:`end`."""
+
+    def __init__(
+        self, place: Place, source: str, *more: str, outputs: Sequence[str] = ("out.mkv", "out.jsonl")
+    ) -> None:
+        fixed = ("--model", "echo", "--source-timeout", "3s", "--latency", "1s")
+        super().__init__(place, source, *fixed, *more, outputs=outputs)  # type: ignore[arg-type]
+
+    def until_said(self, text: str, seconds: float = 60.0) -> None:
+        """Until standard error has it."""
+        self.until(lambda: text in self.err, text, seconds)
+
+    def until_more(self, frames: int) -> None:
+        """So many frames from now on."""
+        self.until_told(self.told + frames)
+
+    def end(self) -> None:
+        """As by Ctrl-C; everything is closed."""
+        self.process.send_signal(signal.SIGINT)
+        assert self.finish() == Exit.INTERRUPTED, self.err
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()  # its parts follow it
+            self.process.wait()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The JSON lines, which are of contiguous frames and rising times; the ledger has the same counts."""
+        told = lines(self.place.folder / "out.jsonl")
+        assert [line["index"] for line in told] == list(range(len(told)))
+        assert all(a["pts"] < b["pts"] for a, b in pairwise(told))
+        found = ledger(self.outputs[0])
+        assert found["frames"] == len(told)
+        assert dict(Counter(line["state"] for line in told)) == found["states"]
+        return told
+
+
+def runs(pictures: list[Shown]) -> list[tuple[int | None, int]]:
+    """Stretches of pictures that go on one by one: the first number and how many; None: placeholders."""
+    found: list[tuple[int | None, int]] = []
+    for one in pictures:
+        last = found[-1] if found else None
+        goes_on = last is not None and (one.number is None if last[0] is None else one.number == last[0] + last[1])
+        if last is not None and goes_on:
+            found[-1] = last[0], last[1] + 1
+        else:
+            found.append((one.number, 1))
+    return found
