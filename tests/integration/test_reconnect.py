@@ -16,6 +16,7 @@ from tests.integration.changing import HEVC, MPEG2, Live, Look, look_at, make, o
 from tests.servers import free_port
 from tests.servers_http import Handler, HttpServer, Route, mute_after_headers, status, stream_of
 from tests.support import Place, wait_for
+from workers.models.echo import BOXES
 
 #: Numbers of one clip are this far from those of the next.
 STEP = 1000
@@ -52,25 +53,31 @@ def test_it_comes_back_as_another(place: Place, clips: list[Path]) -> None:
                 server.start()
                 run.until_more(40 if number else 50)
             run.end()
-        assert run.err.count("producer: http") == 1, "of the second and third drop, which were short, nothing is said"
         assert run.err.count("the source is back") >= 1
         told = run.lines()
     states = {line["state"] for line in told}
     assert states <= {"annotated", "skipped", "late"}, "nothing was lost, nothing failed"
-    # The boxes are those of the picture that was sent: at the same places in pictures of all sizes.
-    for size in ((320, 180), (240, 240), (480, 270)):
-        assert any(line["detections"][0]["box"][0] == pytest.approx(0.4 * size[0], abs=1)
-                   for line in told if line["state"] == "annotated")  # fmt: skip
+    # The boxes are those of the picture that was sent, in pixels of the source: the model puts them into its own input.
+    for width, height in ((320, 180), (240, 240), (480, 270)):
+        scale = min(640 / width, 360 / height)
+        x0 = (BOXES[0][0] * 640 - (640 - width * scale) / 2) / scale
+        shown = [line["detections"][0]["box"][0] for line in told if line["state"] == "annotated"]
+        assert any(box == pytest.approx(x0, abs=1) for box in shown)
     for path in run.outputs[:3]:
         plays_through(path)
         seen = look_at(path, Fraction(16, 9), Fraction(1))
         assert sum(one.number is not None for one in seen) == len(told)
         found = runs(seen)
         firsts = [number // STEP for number, _ in found if number is not None]
-        assert sorted(set(firsts)) == [0, 1, 2, 3] and firsts == sorted(firsts)
+        assert sorted(set(firsts)) == [0, 1, 2, 3]
+        assert firsts == sorted(firsts)
         assert found[0][0] == 0
-        assert found[1][0] is None and found[1][1] >= 8, "placeholders"
-        assert all(count > 3 for number, count in found if number is not None), "pictures follow each other"
+        assert found[1][0] is None
+        assert found[1][1] >= 8, "placeholders"
+        # Where a connection breaks off, the B-frames before its last picture may be missing.
+        stretches = [(number, number + count) for number, count in found if number is not None]
+        holes = [b[0] - a[1] for a, b in pairwise(stretches) if a[0] // STEP == b[0] // STEP]
+        assert all(hole <= 2 for hole in holes), "pictures follow each other"
         assert max(b.time - a.time for a, b in pairwise(seen)) < 0.6
         heard = offsets(seen, beeps(path))
         assert len(heard) >= 3
@@ -96,7 +103,8 @@ def test_one_that_is_waited_for(place: Place, clips: list[Path]) -> None:
     with server, Live(place, server.url("/cam.ts"), "--source-wait", "60s") as run:
         run.until_said("404")
         server.routes["/cam.ts"] = mute_after_headers()
-        run.until_said("gives no answer within 3 s", 30)
+        before = len(server.requests)
+        run.until(lambda: len(server.requests) >= before + 3, "attempts that are mute", 60)
         server.routes["/cam.ts"] = stream_of(clips[0], "mpegts")
         server.stop()
         server.start()
@@ -126,24 +134,31 @@ def held(process: psutil.Process) -> tuple[int, int, int]:
     return process.num_fds(), process.num_threads(), process.memory_info().rss
 
 
+def more_than(before: list[tuple[int, int, int]], parts: list[psutil.Process]) -> bool:
+    """Whether one of them holds more than it did: a reconnection that leaks anything has been made often enough."""
+    now = [held(part) for part in parts]
+    limits = [(descriptors + 3, threads + 2, memory + 30 * 2**20) for descriptors, threads, memory in before]
+    return any(
+        value > limit for row, most in zip(now, limits, strict=True) for value, limit in zip(row, most, strict=True)
+    )
+
+
 @pytest.mark.parametrize("drops", [6, pytest.param(50, marks=pytest.mark.slow)])
 def test_drops_in_quick_succession(place: Place, clips: list[Path], drops: int) -> None:
     """Connections of 0.4 s: nothing is left over of them, and when it stays, so do its pictures."""
-    with HttpServer({"/cam.ts": fits_and_starts(clips[0], 0.4)}) as server:
-        with Live(place, server.url("/cam.ts"), "--placeholder") as run:
-            run.until_told(5)
-            parts = [run.part(name) for name in ("producer", "sink")]
-            run.until(lambda: len(server.requests) >= 4, "four connections")
-            before = [held(part) for part in parts]
-            run.until(lambda: len(server.requests) >= 4 + drops, "connections", 5.0 * drops)
-            server.routes["/cam.ts"] = stream_of(clips[3], "mpegts")
-            run.until(lambda: "240x240" in run.err or run.told > 0, "frames")
-            run.until_more(40)
-            for part, (descriptors, threads, memory) in zip(parts, before, strict=True):
-                wait_for(lambda part=part, least=descriptors: held(part)[0] <= least + 3, 20, "descriptors given back")
-                wait_for(lambda part=part, least=threads: held(part)[1] <= least + 2, 20, "threads gone")
-                assert held(part)[2] - memory < 30 * 2**20
-            run.end()
+    with (
+        HttpServer({"/cam.ts": fits_and_starts(clips[0], 0.4)}) as server,
+        Live(place, server.url("/cam.ts"), "--placeholder") as run,
+    ):
+        run.until_told(5)
+        parts = [run.part(name) for name in ("producer", "sink")]
+        run.until(lambda: len(server.requests) >= 4, "four connections")
+        before = [held(part) for part in parts]
+        run.until(lambda: len(server.requests) >= 4 + drops, "connections", 5.0 * drops)
+        server.routes["/cam.ts"] = stream_of(clips[3], "mpegts")
+        run.until_more(50)
+        wait_for(lambda: not more_than(before, parts), 20, "all given back")
+        run.end()
     run.lines()
     plays_through(run.outputs[0])
     seen = look_at(run.outputs[0])
