@@ -109,7 +109,7 @@ class Scene:
     def __init__(self, folder: Path, clip: Path, **fields: Any) -> None:
         self.server = HttpServer({"/cam.ts": stream_of(clip, "mpegts")}).start()
         stream = config.Stream(**{
-            "name": "cam", "source": self.server.url("/cam.ts"), "model": "echo", "mode": "live", "source_timeout": 3,
+            "name": "cam", "source": self.server.url("/cam.ts"), "model": "echo", "mode": "live", "source_timeout": 2,
             "outputs": [config.Output(path="x.mkv", kind="mkv")], **fields,
         })  # fmt: skip
         self.fleet = config.Fleet(
@@ -197,6 +197,7 @@ def test_an_older_sink_is_told_nothing_that_it_does_not_know(scene: Callable[...
     assert isinstance(one.error, SourceError)
 
 
+@pytest.mark.slow
 def test_a_sink_that_is_replaced_by_an_older_one_meanwhile(scene: Callable[..., Scene]) -> None:
     one = scene(placeholder=True)
     one.begin()
@@ -209,6 +210,7 @@ def test_a_sink_that_is_replaced_by_an_older_one_meanwhile(scene: Callable[..., 
     assert not one.sink.of(m.Change, m.Filler)
 
 
+@pytest.mark.slow
 def test_a_loop_plays_once_for_an_older_sink(scene: Callable[..., Scene], clips: tuple[Path, Path]) -> None:
     one = scene(source=str(clips[1]), loop=True)
     one.begin(version=101)

@@ -37,7 +37,7 @@ def make() -> Iterator[Make]:
     made: list[Intake] = []
 
     def one(source: str | Path, again: bool = False, **fields: Any) -> Intake:
-        known = {"mode": "live", "source_timeout": 2.0, "source_wait": 0.0, "placeholder": True}
+        known = {"mode": "live", "source_timeout": 1.0, "source_wait": 0.0, "placeholder": True}
         made.append(Intake(settings(Path("x.mkv"), source=str(source), **{**known, **fields}), lambda: None, again))
         return made[-1]
 
