@@ -57,8 +57,9 @@ class Turns:
     def served(self, stream: str, model: str) -> None:
         """A frame of the stream was given to a worker."""
         turn = self._next[model][stream]
-        if turn < self._now - self._catch_up:
-            turn = self._now  # nobody served its model for long: that earns it no burst
+        if turn < self._now - self._catch_up:  # nobody served its model for long: that earns it no burst
+            self._raise(model, self._now - turn)
+            turn = self._now
         self._now = max(self._now, turn)
         self._put(stream, model, turn + 1)
 
@@ -67,14 +68,25 @@ class Turns:
         """Models that streams wait for."""
         return set(self._next)
 
+    def _raise(self, model: str, by: int) -> None:
+        """Move the turns of a model up to the present round, all alike, so that its streams keep their order."""
+        streams = self._next[model]
+        for stream, turn in streams.items():
+            streams[stream] = max(turn, min(turn + by, self._now + 1))
+        self._order[model] = self._sorted(streams)
+
+    def _sorted(self, streams: dict[str, int]) -> list[tuple[int, int, str]]:
+        order = [(turn, next(self._ties), stream) for stream, turn in streams.items()]
+        heapq.heapify(order)
+        return order
+
     def _put(self, stream: str, model: str, turn: int) -> None:
         streams = self._next.setdefault(model, {})
         streams[stream] = turn
         order = self._order.setdefault(model, [])
         heapq.heappush(order, (turn, next(self._ties), stream))
         if len(order) > 2 * len(streams) + 64:
-            order[:] = [(turn, next(self._ties), stream) for stream, turn in streams.items()]
-            heapq.heapify(order)
+            self._order[model] = self._sorted(streams)
 
     def _head(self, model: str) -> tuple[int, int, str]:
         streams, order = self._next[model], self._order[model]

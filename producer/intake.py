@@ -15,6 +15,7 @@ from common.config import Stream
 from common.errors import SourceError
 from common.files import is_live
 from common.log import mask
+from producer.inputs.plan import PATIENCE
 from producer.reconnect import Reconnect
 from producer.source import Source
 
@@ -114,15 +115,23 @@ class Intake:
             return True
         return self._stream.reconnect and source.live and not source.finite
 
-    def lost(self, now: float) -> None:
-        """The source has come to its end and :meth:`returns`."""
+    def lost(self, now: float, why: str = "") -> None:
+        """The source has come to its end and :meth:`returns`; or it is of no use any more, for the reason ``why``."""
         assert self.source is not None
-        error = self.source.error
+        shown, error = mask(self._stream.source), self.source.error
         # One that gives no picture is no loop, but as good as away: it is opened again after a pause.
-        self._looping = error is None and self._stream.loop and self._reconnect.state == "up"
-        why = _bare(error) if error is not None else f"{mask(self._stream.source)} has given no picture"
+        self._looping = not why and error is None and self._stream.loop and self._reconnect.state == "up"
+        why = f"{shown} {why or 'has given no picture'}" if error is None else _bare(error)
         self._reconnect.lost(why, now, self._random)
         self._close()
+
+    def is_blind(self, since: float, now: float) -> bool:
+        """Whether the source sends what cannot be decoded, and is to be opened again: no picture has come ``since``,
+        though packets do. Its codec may have changed, which is not seen where there is no connection to break."""
+        source = self.source
+        assert source is not None
+        patience = 1 if self._reconnect.state == "up" else PATIENCE  # a first keyframe may be long in coming
+        return source.live and self.returns() and now - since > patience * self._stream.source_timeout
 
     def gave(self, now: float) -> None:
         """It has given a picture."""

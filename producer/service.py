@@ -84,7 +84,8 @@ class Producer:
         self._intake = Intake(stream, self._waker.wake, again)
         self._feed: Feed | None = None  # from the first time that the source is open
         self._session = secrets.token_hex(8)
-        self._heard_at = self._seen_at = 0.0  # when the source gave something, and when a picture
+        self._came_at = [0.0, 0.0]  # when the source gave a packet of the picture, and of sound
+        self._seen_at = 0.0  # when it gave a picture
         self._source: Source | None = None  # the last one that was open
         self._hello: m.Hello  # from then on too
         self._blobs: bytes
@@ -112,7 +113,7 @@ class Producer:
         else:
             feed.change(source, hello, None if self._intake.follows else now)
             source.start()
-        self._source, self._heard_at, self._seen_at = source, now, now
+        self._source, self._seen_at = source, now
         before = self._hello if feed is not None else None
         self._hello, self._blobs = hello
         if before is None or (before.video, before.tracks) != (self._hello.video, self._hello.tracks):
@@ -199,6 +200,7 @@ class Producer:
         if feed is None or feed.epoch is None or (feed.idle and not feed.replaying and self._intake.source is None):
             return self._await_source(now)
         if not feed.idle:
+            self._seen_at = now
             try:
                 return feed.announce(now)
             except NotReached:
@@ -207,7 +209,7 @@ class Producer:
                 return False
         # A live source is never held up: what the link has no room for is announced as a gap.
         if self._stream.mode != "live" and feed.link.full(now):
-            feed.waits_for = "sink"
+            feed.waits_for, self._seen_at = "sink", now
             return False
         if feed.replaying:
             feed.replay(now)
@@ -217,12 +219,15 @@ class Producer:
             return False
         one = source.take()
         if one is not None:
-            self._heard_at = now
+            self._came_at[one.track > 0] = now
             feed.take(one, now)
             source.hurry = feed.catching_up
             if not feed.idle:
                 self._seen_at = now
                 self._intake.gave(now)
+            elif self._intake.is_blind(self._seen_at, now) and self._sink_speaks >= CHANGES:
+                feed.flush(now)
+                self._intake.lost(now, "gives no picture that can be decoded")
             return True
         if source.drained:
             if self._intake.returns() and self._sink_speaks >= CHANGES:
@@ -326,7 +331,7 @@ class Producer:
         source = self._source
         assert source is not None
         self._sink_speaks = welcome.v
-        self._heard_at = self._seen_at = now
+        self._seen_at = now
         # Of several Hellos nobody knows which one the sink has begun with.
         ours = self._hello, self._blobs
         untold = None if self._greeted == [ours] else ours
@@ -441,7 +446,10 @@ class Producer:
         return source.live and not feed.waits_for and now - self._seen_at > max(MUTE_S, usual)
 
     def _what_comes(self, now: float) -> str:
-        return "no picture, while its sound goes on" if now - self._heard_at < MUTE_S else "nothing"
+        pictures, sound = (now - at < MUTE_S for at in self._came_at)
+        if pictures:
+            return "no picture that can be decoded"
+        return "no picture, while its sound goes on" if sound else "nothing"
 
     def _verdict(self) -> int:
         source, feed = self._source, self._feed

@@ -84,7 +84,7 @@ class Studio:
         except (av.FFmpegError, ValueError) as error:
             raise PeerError("tracks", f"a sound track cannot be opened: {error}"[:300]) from None
         self._composer: Composer | None = None
-        self._marks = marks
+        self._marks, self._begun = marks, False
         self._make_rack = partial(Rack, config, epoch, self._base)
         self._rack = self._make_rack(sounds, {})
         self._heard = _signature(tracks)  # the sound that the outputs were begun with
@@ -146,6 +146,9 @@ class Studio:
 
     def announce(self, notice: Notice) -> None:
         """A frame exists: pictures are matched against this."""
+        if not self._begun and notice.index and not notice.out:  # later frames of a producer are later than zero
+            self._rack.begin_anew()
+        self._begun = True
         if self._rack.has_files and notice.fate != "gap":
             self._pairings[-1][1].announce(notice.index, notice.pts, notice.packet)
 

@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -110,6 +111,10 @@ class ContainerOutput:
         """Whether the picture at ``time`` (seconds of the stream) is not in an earlier part."""
         after = self._position.after
         return after is None or time > after + SLACK[self.kind]
+
+    def begin_anew(self) -> None:
+        """Times begin at zero again: none of the pictures that come is in an earlier part."""
+        self._position = replace(self._position, after=None, sounds=())
 
     @property
     def durable(self) -> Fraction | None:

@@ -104,6 +104,11 @@ class Rack:
         reached = [output.durable for output in self._files]
         return min((time for time in reached if time is not None), default=None) if None not in reached else None
 
+    def begin_anew(self) -> None:
+        """Another producer of a live source counts time from zero again. Before the first picture."""
+        for output in self._files:
+            output.begin_anew()
+
     def wants(self, time: Fraction) -> tuple[bool, bool]:
         """Whether any output wants the picture at ``time`` (seconds), and whether one begins with it."""
         wanting = [output for output in (*self._files, *self._sent) if output.wants(time)]

@@ -12,6 +12,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from time import localtime
@@ -96,6 +97,11 @@ class SegmentedOutput:
         self._now = time
         after = self._resumed.after
         return after is None or time > after + SLACK[self.kind]
+
+    def begin_anew(self) -> None:
+        """Times begin at zero again: none of the pictures that come is in a segment of an earlier life."""
+        self._resumed = replace(self._resumed, after=None, sounds=())
+        self._reached, self._early = None, PRIMING_S
 
     @property
     def asked(self) -> bool:

@@ -67,6 +67,20 @@ def test_a_model_that_nobody_served_earns_nothing() -> None:
     assert abs(served.count("a") - served.count("b")) <= 1
 
 
+def test_streams_of_a_model_that_nobody_served_keep_their_order() -> None:
+    turns = Turns(2, 8)
+    for stream in "xyz":
+        turns.enter(stream, "m")
+    serve(turns, 2)
+    turns.enter("a", "n")
+    serve(turns, 4, "n")
+    turns.enter("w", "m")
+    served = serve(turns, 40)
+    assert {served.count(stream) for stream in "wxyz"} <= {9, 10, 11}
+    for at in range(0, 36, 4):
+        assert len(set(served[at + 1 : at + 5])) == 4
+
+
 def test_memory_is_bounded() -> None:
     turns = Turns(4, 20)
     for number in range(1000):

@@ -404,7 +404,7 @@ def test_nothing_is_left_after_twenty(folders: Folders, address: str) -> None:
     def held() -> tuple[int, int, int]:
         return len(os.listdir("/proc/self/fd")), threading.active_count(), len(family(os.getpid()))
 
-    before = held()
+    before, interrupt = held(), signal.getsignal(signal.SIGINT)
     for number in range(20):
         folders.only(PROGRAMS[number % 2])
         opening = Bridge.reading if number % 4 < 2 else Bridge.writing
@@ -412,4 +412,4 @@ def test_nothing_is_left_after_twenty(folders: Folders, address: str) -> None:
             assert bridge.alive
     assert held() == before
     folders.only("ffmpeg").joinpath("ffmpeg").unlink()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is interrupt

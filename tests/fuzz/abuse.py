@@ -17,6 +17,9 @@ Message = m.Packet | m.Notice | m.Change | m.Filler | m.End
 LONGEST = 400
 TICKS = (*(edge for edge in EDGES if -(2**62) <= edge <= 2**62), 512, 10**6, 10**12)
 BASES = ((1, 1), (1, 2**31 - 1), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1), (1, 1000), (1001, 30000))
+VICES = (
+    "media", "noise", "headers", "notices", "order", "hello", "carriers", "tracks", "end", "silence", "changes",
+)  # fmt: skip
 SIDES = (1, 2, 3, 96, 1920, 7680, 16384)
 
 
@@ -42,10 +45,7 @@ class Spoiler:
         speech = chance.choice(self._speeches)
         hello, carriers = replace(speech.hello, session=name), list(speech.carriers)
         messages = list(speech.messages)
-        vices = chance.sample(
-            ("media", "noise", "headers", "notices", "order", "hello", "carriers", "tracks", "end", "silence"),
-            chance.choice((0, 1, 1, 1, 1, 2, 2, 3, 4)),
-        )
+        vices = chance.sample(VICES, chance.choice((0, 1, 1, 1, 1, 2, 2, 3, 4)))
         if "media" in vices:
             messages = [(head, self._media(body)) for head, body in messages]
         if "noise" in vices:
@@ -54,6 +54,8 @@ class Spoiler:
             messages = [(self._packet(head), body) for head, body in messages]
         if "notices" in vices:
             messages = self._notices(messages)
+        if "changes" in vices:
+            messages = self._changes(messages, hello)
         if "order" in vices:
             messages = self._order(messages)
         if "end" in vices:
@@ -115,6 +117,29 @@ class Spoiler:
                 keys = chance.sample(sorted(fields), chance.randint(1, 3))
                 head = replace(head, **{key: fields[key] for key in keys})
             spoilt.append((head, body))
+        return spoilt
+
+    def _changes(self, messages: list[Spoken], hello: m.Hello) -> list[Spoken]:
+        """The source is opened again and again, as what it is, as another or as nonsense; with placeholders at any
+        time."""
+        chance, spoilt = self._chance, list(messages)
+        for _ in range(chance.choice((1, 3, 40))):
+            where: dict[str, Any] = {"stream": hello.stream, "epoch": 0, "link": 0}
+            if chance.random() < 0.3:
+                away = m.Filler(out=chance.choice(TICKS), duration=chance.choice(TICKS), text="x" * 2000, **where)
+                spoilt.insert(chance.randrange(len(spoilt)), (away, b""))
+                continue
+            other = chance.choice(self._speeches)
+            told, carriers = other.hello, list(other.carriers)
+            if chance.random() < 0.2:
+                told, carriers = self._tracks(self._hello(told), [self._carrier(one) for one in carriers])
+            infos = [replace(info, size=len(blob)) for info, blob in zip(told.tracks, carriers, strict=True)]
+            video = replace(told.video, time_base=hello.video.time_base if chance.random() < 0.9 else (1, 7))
+            change = m.Change(video=video, tracks=infos, threads=told.threads, **where)
+            place = chance.randrange(len(spoilt))
+            spoilt.insert(place, (change, b"".join(carriers)))
+            if chance.random() < 0.5:  # and the packets that belong to it
+                spoilt[place + 1 : place + 1] = [one for one in other.messages if isinstance(one[0], m.Packet)][:40]
         return spoilt
 
     def _order(self, messages: list[Spoken]) -> list[Spoken]:
@@ -245,6 +270,6 @@ def placed(message: Any, epoch: int, resume: int) -> Any:
     fields: dict[str, Any] = {"epoch": epoch}
     if isinstance(message, m.End):
         fields["last"] = min(2**62, message.last + resume)
-    elif not isinstance(message, m.Packet):
+    elif hasattr(message, "index"):
         fields["index"] = min(2**62, message.index + resume)
     return replace(message, **fields)

@@ -265,9 +265,9 @@ def offsets(pictures: list[Shown], beeps: list[float]) -> list[float]:
 
 class Camera:
     """A live source as the producer's feed sees it: opened, played, away, opened again. All that it says to the sink is
-    in ``messages``; its clock is ``now``, in seconds."""
+    in ``messages``; its clock is ``now``, in seconds. ``resume``: the first frame's index, after another producer."""
 
-    def __init__(self, clip: Path, sound: str = "all", **fields: Any) -> None:
+    def __init__(self, clip: Path, resume: int = 0, epoch: int = EPOCH, **fields: Any) -> None:
         limits = {"window": 100_000, "window_bytes": 2**40, "in_flight": 100_000, "mode": "live"}
         self._stream = settings(Path("x.mp4"), source=str(clip), **{**limits, **fields})
         self.now = 100.0
@@ -277,7 +277,7 @@ class Camera:
         self._source = self._open(clip)
         self._feed = Feed(self._stream, "sink", self._source, self._push)
         self.hello, self.blobs = self._hello()
-        self._feed.welcome(EPOCH, True)
+        self._feed.welcome(epoch, True, resume, counts_on=True)
         self._feed.served(m.InputSpec(64, 64))
         self._begin()
 
@@ -349,7 +349,7 @@ class Camera:
     def _collect(self) -> Camera:
         while not self._feed.idle:
             assert self._feed.announce(self.now)
-            self._feed.window.ack(ack(resolved=self._feed.index), self.now)
+            self._feed.window.ack(ack(resolved=self._feed.index), self.now)  # so that all are sent
         while (message := self._feed.link.peek()) is not None:
             self.messages.append((message.header, message.payload))
             self._feed.link.sent()
@@ -403,10 +403,11 @@ class Live(Run):
             self.process.wait()
 
     def lines(self) -> list[dict[str, Any]]:
-        """The JSON lines, which are of contiguous frames and rising times; the ledger has the same counts."""
+        """The JSON lines, which are of contiguous frames; times rise, and begin anew with another producer. The ledger
+        has the same counts."""
         told = lines(self.place.folder / "out.jsonl")
         assert [line["index"] for line in told] == list(range(len(told)))
-        assert all(a["pts"] < b["pts"] for a, b in pairwise(told))
+        assert all(a["pts"] < b["pts"] or a["epoch"] < b["epoch"] for a, b in pairwise(told))
         found = ledger(self.outputs[0])
         assert found["frames"] == len(told)
         assert dict(Counter(line["state"] for line in told)) == found["states"]

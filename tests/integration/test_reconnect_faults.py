@@ -68,6 +68,14 @@ def check_order(seen: list[Shown]) -> None:
         assert after // STEP > before // STEP or 1 <= after - before <= 3 or after % STEP < 30
 
 
+def until_read(run: Live, server: HttpServer, before: int) -> None:
+    run.until(lambda: len(server.requests) > before, "a reader")
+
+
+def until_mute(run: Live) -> None:
+    run.until(lambda: "is mute" in run.err.splitlines()[-1], "its absence")
+
+
 def parts_of(run: Live) -> list[Path]:
     return part_files(ledger(run.outputs[0]), run.place.folder, "out.mkv")
 
@@ -152,7 +160,7 @@ def test_a_sink_that_stands_still(place: Place, server: HttpServer, clips: list[
             becomes(server, clip)
             before = len(server.requests)
             server.start()
-            run.until(lambda before=before: len(server.requests) > before, "a reader")
+            until_read(run, server, before)
         run.until(lambda: "does not answer" in run.err, "a word on the sink")
         sink.resume()
         run.until_more(120)
@@ -254,12 +262,9 @@ def test_a_player_stays(place: Place, clips: list[Path]) -> None:
                     return
 
     with Nginx(place.folder) as nginx:
-        first = Publisher(place.folder, clips[0], nginx.rtmp("cam")).start()
-        with (
-            first,
-            Live(place, nginx.rtmp("cam"), "--placeholder", "-o", nginx.rtmp("out")) as run,
-        ):
-            begun = time.monotonic()
+        began = [time.monotonic()]
+        first = Publisher(place.folder, clips[0], nginx.rtmp("cam"))
+        with first, Live(place, nginx.rtmp("cam"), "--placeholder", "-o", nginx.rtmp("out")) as run:
             run.until_told(30)
             reader = threading.Thread(target=read, args=(nginx.rtmp("out"),), daemon=True)
             reader.start()
@@ -267,42 +272,41 @@ def test_a_player_stays(place: Place, clips: list[Path]) -> None:
             first.kill()
             gone = time.monotonic()
             run.until(lambda: time.monotonic() > gone + 4, "four seconds")
-            with Publisher(place.folder, clips[1], nginx.rtmp("cam")) as second:
-                back = time.monotonic()
+            began.append(time.monotonic())
+            with Publisher(place.folder, clips[1], nginx.rtmp("cam")):
                 run.until_said("the source is back")
                 run.until_more(50)
                 enough.set()
                 reader.join(20)
                 run.end()
-                assert second.alive
     assert not reader.is_alive()
-    assert max(b[1] - a[1] for a, b in pairwise(seen)) < 0.5, "of the times"
-    assert all(a[1] < b[1] for a, b in pairwise(seen))
-    waits = [b[0] - a[0] for a, b in pairwise(seen)]
-    assert sorted(waits)[-2] < 0.5 and max(waits) < 1.0
+    assert all(0 < b[1] - a[1] < 0.5 for a, b in pairwise(seen)), "of the times"
+    assert max(b[0] - a[0] for a, b in pairwise(seen)) < 1.0, "of the clock on the wall, on a busy machine"
     run.lines()
     shown = watch(run.outputs[0])
     numbered = [one for one in shown if one.number is not None]
     last, next_ = next((a, b) for a, b in pairwise(numbered) if b.number is not None and b.number >= STEP)
     assert last.number is not None
     assert next_.number is not None
-    # The publishers were ready about as long after their start: what they had sent by then is taken off.
-    away = back - gone
-    elapsed = next_.time - last.time - (next_.number - STEP) / 25
-    assert elapsed == pytest.approx(away, abs=1.5), (begun, elapsed, away)
+    # When the two pictures were sent.
+    elapsed = began[1] + (next_.number - STEP) / 25 - began[0] - last.number / 25
+    assert next_.time - last.time == pytest.approx(elapsed, abs=CLOCK_S)
 
 
-def test_datagrams_of_another_kind(place: Place, clips: list[Path]) -> None:
-    """MPEG-TS over UDP has no connection that could break."""
+@pytest.mark.parametrize("pause", [False, True])
+def test_datagrams_of_another_kind(place: Place, clips: list[Path], pause: bool) -> None:
+    """MPEG-TS over UDP has no connection that could break: it falls silent, or turns into something else at once."""
     address = f"udp://127.0.0.1:{free_port(udp=True)}"
     with Live(place, address, "--placeholder", "--source-wait", "30s") as run:
-        for number, clip in enumerate((*clips, clips[0])):
+        for clip in (*clips, clips[0]):
             with Publisher(place.folder, clip, f"{address}?pkt_size=1316"):
                 run.until_more(50)
-            run.until(lambda number=number: run.err.count("is mute") > number, "its absence")
+            if pause:
+                until_mute(run)
         run.end()
-    told = run.lines()
-    assert not {line["state"] for line in told} & {"failed", "lost"}
+    bad = [line for line in run.lines() if line["state"] in ("failed", "lost")]
+    # One decoder may make something of what is not meant for it.
+    assert {line["reason"] for line in bad} <= (set() if pause else {"corrupt"})
     seen = watch(run.outputs[0])
     assert {one.number // STEP for one in seen if one.number is not None} == {0, 1, 2}
     assert max(b.time - a.time for a, b in pairwise(seen)) < 4.0, "no longer than the deadline"

@@ -199,6 +199,24 @@ def test_a_loop_that_is_broken(make: Make, tmp_path: Path, clip: Path) -> None:
     assert intake._opening is None, "there is a pause first"
 
 
+def test_one_that_sends_what_cannot_be_decoded(make: Make, clip: Path) -> None:
+    """Its codec has changed, and no connection broke: it is opened again. At first, a keyframe is waited for longer."""
+    with HttpServer({"/cam.ts": stream_of(clip, "mpegts")}) as server:
+        intake = make(server.url("/cam.ts"))
+        opened(intake)
+        assert not intake.is_blind(100.0, 102.9)
+        assert intake.is_blind(100.0, 103.1)
+        intake.gave(50.0)
+        assert not intake.is_blind(100.0, 100.9)
+        assert intake.is_blind(100.0, 101.1)
+        intake.lost(200.0, "gives no picture")
+        assert intake.why == f"{server.url('/cam.ts')} gives no picture"
+        assert opened(intake)
+    file = make(clip)
+    opened(file)
+    assert not file.is_blind(0.0, 1e6)
+
+
 def test_what_is_of_no_use_is_closed(make: Make, clip: Path) -> None:
     intake = make(clip)
     opened(intake)

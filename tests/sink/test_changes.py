@@ -55,17 +55,20 @@ SECONDS, AWAY_S, SYNC_S = 1.2, 1.0, 0.04
 STEP = 1000
 
 
-def watch(camera: Camera, *outputs: Path, **fields: Any) -> SinkStream:
+FRESH = Checkpoint(run="", epoch=EPOCH)
+
+
+def watch(camera: Camera, *outputs: Path, checkpoint: Checkpoint = FRESH, **fields: Any) -> SinkStream:
     """Everything that the camera has said through a sink; a box is found in every frame."""
     config = settings(*outputs, mode="live", encoding=FAST, **fields)
     hello = structs.replace(camera.hello, latency=1000.0)  # all comes at once here
-    stream = SinkStream(config, hello, camera.blobs, Checkpoint(run="", epoch=EPOCH), lambda: None)
+    stream = SinkStream(config, hello, camera.blobs, checkpoint, lambda: None)
     for head, payload in camera.messages:
         stream.on_link(head, payload, 0.0)
         if isinstance(head, m.Notice) and head.fate == "sent":
             width, height = camera.sizes[head.index]
             box = (BOX[0] * width, BOX[1] * height, BOX[2] * width, BOX[3] * height)
-            stream.on_answer(m.Result(stream=head.stream, epoch=EPOCH, index=head.index, worker="w",
+            stream.on_answer(m.Result(stream=head.stream, epoch=checkpoint.epoch, index=head.index, worker="w",
                                       detections=[m.Detection("x", 0.5, box)]), 0.0)  # fmt: skip
         stream.advance(0.0)
         stream.check()
@@ -240,7 +243,7 @@ def opened(camera: Camera) -> Iterator[Open]:
     def make(*outputs: Path, **fields: Any) -> SinkStream:
         config = settings(*outputs, mode="live", encoding=FAST, **fields)
         hello = structs.replace(camera.hello, latency=1000.0)
-        streams.append(SinkStream(config, hello, camera.blobs, Checkpoint(run="", epoch=EPOCH), lambda: None))
+        streams.append(SinkStream(config, hello, camera.blobs, FRESH, lambda: None))
         return streams[-1]
 
     yield make
@@ -340,6 +343,31 @@ def test_placeholders_without_end_behind_a_frame_that_waits(tmp_path: Path, open
     assert stream.counts["fillers_left_out"] == MAX_FILLERS
 
 
+def test_whether_the_source_is_away_while_a_placeholder_is_shown(
+    tmp_path: Path, camera: Camera, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when it is back by the time that the placeholder's turn comes, nor when it is back without a picture: its
+    sound must not be taken for missing."""
+    stream = opened(tmp_path / "a.mkv")
+    shown: list[bool] = []
+    monkeypatch.setattr(stream._renderer, "fill", lambda filler, away: shown.append(away))
+
+    def say(*messages: m.Notice | m.Filler | m.Change) -> list[bool]:
+        for message in messages:
+            stream.on_link(message, camera.blobs if isinstance(message, m.Change) else b"", 0.0)
+            stream.advance(0.0)
+        found, shown[:] = list(shown), []
+        return found
+
+    carried: dict[str, Any] = {"fate": "not_sampled", "packet": None}
+    assert say(notice(0, link=1, **carried), filler(2, 9000)) == [True]
+    assert say(change_of(camera, 3), filler(4, 18_000)) == [False]
+    assert say(notice(1, link=5, out=27_000, **carried), filler(6, 36_000)) == [True]
+    assert say(notice(2, link=7, out=45_000), filler(8, 54_000), change_of(camera, 9)) == []
+    stream.on_answer(result(2), 0.0)
+    assert say(filler(10, 63_000)) == [False, False]
+
+
 def resolved(stream: SinkStream) -> int:
     stream.advance(0.0)
     return stream.resolved
@@ -410,6 +438,26 @@ def test_a_source_that_comes_back_before_its_first_picture(tmp_path: Path, clips
     seen = look_at(path)
     assert [one.number for one in seen] == list(range(STEP, STEP + 10))
     assert seen[0].rgb.shape == (240, 160, 3)
+
+
+@pytest.mark.parametrize("kind", ["mkv", "mp4", "ts", "segments"])
+def test_another_producer_counts_from_zero_again(tmp_path: Path, clips: list[Path], kind: str) -> None:
+    """It has died, and the source of the next one is live: nothing of it is in the files that are there."""
+    path = tmp_path / ("%Y.mkv" if kind == "segments" else f"a.{kind}")
+    outputs = path, tmp_path / "a.jsonl"
+    first = watch(Camera(clips[0]).play().end(), *outputs)
+    past = structs.replace(first.checkpoint, epoch=2)
+    camera = Camera(clips[1], resume=25, epoch=2).play().end()
+    second = watch(camera, *outputs, checkpoint=past)
+    assert second.ledger.states == {"annotated": 35}
+    told = lines(tmp_path / "a.jsonl")
+    assert [line["index"] for line in told] == list(range(35))
+    one, other = (Path(part) for part in second.report()["parts"] if "jsonl" not in part)
+    assert [shown.number for shown in look_at(one)] == list(range(25))
+    seen = look_at(other)
+    assert [shown.number for shown in seen] == list(range(STEP, STEP + 10))
+    assert seen[0].time == 0
+    plays_through(other)
 
 
 @pytest.mark.slow
