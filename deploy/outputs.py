@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from common import config
@@ -56,7 +57,17 @@ def output_of(
         check_output_file(path)
     if source is not None and same_place(str(path), str(source)):
         raise UsageError(f"{text} is the source itself: name another output")
-    return config.Output(path=str(path), kind=kind, segment=None if kind == "jsonl" else segment)
+    if kind == "jsonl":
+        segment = None
+    if source is not None and segment is not None and _is_segment(source, path):
+        raise UsageError(f"the source {source} is a segment of {text}, and would be written over: name another output")
+    return config.Output(path=str(path), kind=kind, segment=segment)
+
+
+def _is_segment(source: Path, path: Path) -> bool:
+    """Whether ``source`` has the name of a numbered segment of ``path``; those named by time never take a used name."""
+    name = re.fullmatch(rf"{re.escape(path.stem)}-[0-9]{{6,}}{re.escape(path.suffix)}", source.name)
+    return name is not None and same_place(str(source.parent), str(path.parent))
 
 
 def same_place(one: str, other: str) -> bool:

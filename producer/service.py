@@ -15,19 +15,15 @@ from common.log import Seldom, mask
 from common.media import prepare_decoder, unpack
 from common.status import Status
 from common.transport import Hub, Poller, Waker, drain
-from common.trouble import Troubles, log_troubles
 from common.wire import Reader, encode
 from producer.decoding import output_base, threads_for
 from producer.feed import Feed, NotReached
+from producer.greeter import Greeter
 from producer.greeting import make_hello
 from producer.intake import Intake
+from producer.lookout import Lookout
 from producer.source import Source, cut_short
 
-#: Seconds between two Hellos while no Welcome came.
-HELLO_S = 0.3
-#: The sink speaks every 0.1 s. After this long a silence, in seconds, it is greeted again: it may have been restarted,
-#: or know us under the name of a broken connection.
-AGAIN_S = 1.0
 #: Seconds between two progress lines.
 PROGRESS_S = 0.2
 #: After SIGTERM, what is under way gets this long, in seconds, to be resolved, while somebody is there who can do so.
@@ -36,16 +32,10 @@ GRACE_S = 20.0
 LEAVE_S = 1.5
 #: The same where the sink speaks and nothing moves on: an output takes nothing.
 STALLED_S = 5.0
-#: After this long, in seconds, the sink and the broker (which speaks every 0.25 s) are called silent; when that has
-#: lasted a second it is named.
-SILENT_S = 0.7
 #: Most messages taken from one socket before other work is done.
 BURST = 64
 #: While there is work to do, sockets are looked at this often, in seconds.
 RECEIVE_S = 0.002
-#: A live source that gives no picture for so long, in seconds, and for so many of its pictures, is named when that has
-#: lasted a second.
-MUTE_S, MUTE_PICTURES = 0.6, 3
 #: Protocol from which on a sink knows Change and Filler.
 CHANGES = 102
 
@@ -67,29 +57,18 @@ class Producer:
         self._read_media: Reader[m.ToProducer] = Reader(m.ToProducer)
         self._read_news: Reader[m.News] = Reader(m.News)
         self._refused = Seldom(log)
-        self._troubles = Troubles()
         self._resend: deque[tuple[m.Frame, bytes]] = deque()  # bounded by the window
         self._closed: m.Closed | None = None
-        self._heard = self._news_at = time.monotonic()
-        self._workers = 0
-        self._spec: m.InputSpec | None = None
-        self._served = False  # a worker for our model has been here
-        self._unknown = True  # the sink does not know us (yet)
-        self._known = self._heard  # when it last did
+        now = time.monotonic()
+        self._greeter, self._lookout = Greeter(now), Lookout(fleet, stream, now)
         self._reached, self._moved = (0, -1), 0.0  # link and frames that the sink has dealt with, and since when
-        self._next_hello = 0.0
         self._next_progress = 0.0
         self._ended = False
         self._gave_up = False
         self._intake = Intake(stream, self._waker.wake, again)
         self._feed: Feed | None = None  # from the first time that the source is open
         self._session = secrets.token_hex(8)
-        self._came_at = [0.0, 0.0]  # when the source gave a packet of the picture, and of sound
-        self._seen_at = 0.0  # when it gave a picture
         self._source: Source | None = None  # the last one that was open
-        self._hello: m.Hello  # from then on too
-        self._blobs: bytes
-        self._greeted: list[tuple[m.Hello, bytes]] = []  # since the last Welcome: one of them was answered
         self._sink_speaks = m.VERSION  # the sink's version of the protocol
 
     def run(self) -> int:
@@ -113,15 +92,15 @@ class Producer:
         else:
             feed.change(source, hello, None if self._intake.follows else now)
             source.start()
-        self._source, self._seen_at = source, now
-        before = self._hello if feed is not None else None
-        self._hello, self._blobs = hello
-        if before is None or (before.video, before.tracks) != (self._hello.video, self._hello.tracks):
-            self._tell(source)
+        self._source, self._lookout.seen_at = source, now
+        before = self._greeter.hello[0] if feed is not None else None
+        self._greeter.hello = hello
+        if before is None or (before.video, before.tracks) != (hello[0].video, hello[0].tracks):
+            self._tell(source, hello[0].omitted)
 
-    def _tell(self, source: Source) -> None:
+    def _tell(self, source: Source, omitted: list[str]) -> None:
         """What the source is like."""
-        for what in self._hello.omitted:
+        for what in omitted:
             log.warning("left out: %s", what, extra={"stream": self._stream.name})
         self._status.say(
             "source",
@@ -144,8 +123,7 @@ class Producer:
             if not busy or now >= heard + RECEIVE_S:
                 heard = now
                 self._receive(now)
-            if not self._unknown:
-                self._known = self._heard
+            self._greeter.tick()
             if self._stopper.draining:
                 if self._feed is None or self._feed.epoch is None:
                     return  # nothing was begun
@@ -170,15 +148,14 @@ class Producer:
         """Whether nobody is there who could resolve what is under way."""
         assert self._feed is not None
         window, link = self._feed.window, self._feed.link
-        if now - self._known > LEAVE_S:
+        if now - self._greeter.known > LEAVE_S:
             return True
         reached = (link.acknowledged, window.resolved)
         if reached != self._reached:
             self._reached, self._moved = reached, now
         if window.unanswered == 0 and now - self._moved > STALLED_S:
             return True
-        nobody = self._workers == 0 or now - self._news_at > LEAVE_S
-        return nobody and window.unanswered > 0
+        return window.unanswered > 0 and self._lookout.nobody_works(now, LEAVE_S)
 
     def _leave(self) -> None:
         assert self._feed is not None
@@ -200,7 +177,7 @@ class Producer:
         if feed is None or feed.epoch is None or (feed.idle and not feed.replaying and self._intake.source is None):
             return self._await_source(now)
         if not feed.idle:
-            self._seen_at = now
+            self._lookout.seen_at = now
             try:
                 return feed.announce(now)
             except NotReached:
@@ -209,7 +186,7 @@ class Producer:
                 return False
         # A live source is never held up: what the link has no room for is announced as a gap.
         if self._stream.mode != "live" and feed.link.full(now):
-            feed.waits_for, self._seen_at = "sink", now
+            feed.waits_for, self._lookout.seen_at = "sink", now
             return False
         if feed.replaying:
             feed.replay(now)
@@ -219,13 +196,13 @@ class Producer:
             return False
         one = source.take()
         if one is not None:
-            self._came_at[one.track > 0] = now
+            self._lookout.packet(one.track, now)
             feed.take(one, now)
             source.hurry = feed.catching_up
             if not feed.idle:
-                self._seen_at = now
+                self._lookout.seen_at = now
                 self._intake.gave(now)
-            elif self._intake.is_blind(self._seen_at, now) and self._sink_speaks >= CHANGES:
+            elif self._intake.is_blind(self._lookout.seen_at, now) and self._sink_speaks >= CHANGES:
                 feed.flush(now)
                 self._intake.lost(now, "gives no picture that can be decoded")
             return True
@@ -258,8 +235,8 @@ class Producer:
 
     def _new_feed(self, source: Source) -> Feed:
         feed = Feed(self._stream, self._fleet.sink.name, source, self._push)
-        if self._spec is not None:
-            feed.served(self._spec)
+        if self._lookout.spec is not None:
+            feed.served(self._lookout.spec)
         return feed
 
     def _read_again(self) -> None:
@@ -282,7 +259,7 @@ class Producer:
             except PeerError as error:
                 self._refused.warn(error.kind, f"refused a message of the sink: {error}")
                 continue
-            self._heard = now
+            self._greeter.spoke(now)
             self._on_sink(message, now)
         for parts in drain(self._news, BURST):
             try:
@@ -290,11 +267,9 @@ class Producer:
             except PeerError as error:
                 self._refused.warn(error.kind, f"refused news of the broker: {error}")
                 continue
-            self._news_at, self._workers = now, news.workers
-            self._spec = news.models.get(self._stream.model)
-            self._served = self._served or self._spec is not None
+            self._lookout.news(news, now)
             if feed is not None:
-                feed.served(self._spec)
+                feed.served(self._lookout.spec)
                 if feed.epoch is not None:
                     self._resend.extend(feed.window.news(news, self._stream.name, feed.epoch, now))
         if feed is not None and feed.epoch is not None:
@@ -307,7 +282,7 @@ class Producer:
             return  # it speaks of a producer before us
         if isinstance(message, m.Welcome):
             if message.session == self._session:
-                self._unknown = False
+                self._greeter.unknown = False
                 if message.epoch != feed.epoch:
                     self._begin(feed, message, now)
         elif feed.epoch is None or message.epoch != feed.epoch or message.stream != self._stream.name:
@@ -316,14 +291,14 @@ class Producer:
             if message.link > feed.link.transmitted or message.resolved > feed.index:
                 self._refused.warn("ack", "refused an acknowledgement of what was never sent")
                 return
-            self._unknown = False
+            self._greeter.unknown = False
             feed.link.ack(message.link, message.gap, now)
             feed.window.ack(message, now)
             feed.durable(message.durable)
         elif isinstance(message, m.Closed):
             self._closed = message
         else:
-            self._unknown = True
+            self._greeter.unknown = True
 
     def _begin(self, feed: Feed, welcome: m.Welcome, now: float) -> None:
         """A new epoch: the first one, or one after the sink has lost the one before."""
@@ -331,11 +306,8 @@ class Producer:
         source = self._source
         assert source is not None
         self._sink_speaks = welcome.v
-        self._seen_at = now
-        # Of several Hellos nobody knows which one the sink has begun with.
-        ours = self._hello, self._blobs
-        untold = None if self._greeted == [ours] else ours
-        self._greeted.clear()
+        self._lookout.seen_at = now
+        untold = self._greeter.welcomed()
         if feed.epoch is None:
             counts_on = not source.rereadable or self._stream.loop
             feed.welcome(welcome.epoch, welcome.media, resume, counts_on)
@@ -346,7 +318,8 @@ class Producer:
                 resume,
                 extra={"stream": self._stream.name},
             )
-            decoder = prepare_decoder(unpack(self._hello.tracks, self._blobs)[0], feed.threads, for_model=True)  # type: ignore[arg-type]
+            hello, blobs = self._greeter.hello
+            decoder = prepare_decoder(unpack(hello.tracks, blobs)[0], feed.threads, for_model=True)  # type: ignore[arg-type]
             self._resend.clear()
             self._ended = False
             if feed.restart(welcome.epoch, welcome.media, resume, decoder, untold):
@@ -367,29 +340,25 @@ class Producer:
             if feed.window.waits(header) and not self._push(header, payload):
                 break
             self._resend.popleft()
-        while not self._unknown and (message := feed.link.peek()) is not None:
+        while not self._greeter.unknown and (message := feed.link.peek()) is not None:
             parts = (encode(message.header), message.payload) if message.payload else (encode(message.header),)
             if not self._media.send(*parts):
                 return
             feed.link.sent()
 
     def _greet(self, now: float) -> None:
-        """Say Hello to a sink that does not know us, or does not speak to us."""
-        if now >= self._next_hello and (self._unknown or now > self._heard + AGAIN_S):
-            self._media.send(encode(self._hello), self._blobs)
-            self._next_hello = now + HELLO_S
-            if (ours := (self._hello, self._blobs)) not in self._greeted:
-                self._greeted = [*self._greeted[-1:], ours]  # two are as good as many
+        if (hello := self._greeter.due(now)) is not None:
+            self._media.send(encode(hello[0]), hello[1])
 
     def _progress(self, now: float) -> None:
         if now < self._next_progress:
             return
         self._next_progress = now + PROGRESS_S
-        self._look_around(now)
         feed = self._feed
+        troubles = self._lookout.look(now, self._intake, feed, self._greeter.heard, self._ended)
         source = self._intake.state(now)
         if feed is None:
-            self._status.say("opening", stream=self._stream.name, source=source, troubles=self._troubles.report(now))
+            self._status.say("opening", stream=self._stream.name, source=source, troubles=troubles)
             return
         window = feed.window
         self._status.say(
@@ -402,54 +371,8 @@ class Producer:
             waits_for=feed.waits_for if feed.epoch is not None else "sink",
             resent=window.resent,
             gaps=feed.gaps,
-            troubles=self._troubles.report(now),
+            troubles=troubles,
         )
-
-    def _look_around(self, now: float) -> None:
-        """Name what stands in the way."""
-        model, sink, broker = self._stream.model, self._fleet.sink.media, self._fleet.broker.news
-        troubles = self._troubles
-        shown = mask(self._stream.source)
-        why = self._intake.why
-        text = f"{why}; trying again" if why.startswith(shown) else f"{shown} is away: {why}"
-        troubles.set("source_away", bool(why), now, text)
-        never = self._intake.never and not why
-        troubles.set("source_silent_yet", never, now, f"{shown} has given no picture yet", logging.INFO)
-        feed = self._feed
-        if feed is None:
-            log_troubles(log, troubles.said(now), stream=self._stream.name)
-            return
-        troubles.set("source_mute", self._is_mute(now), now, f"{shown} gives {self._what_comes(now)}")
-        silent = now - self._news_at > SILENT_S
-        idle = not self._ended or feed.window.unanswered > 0
-        begun = feed.epoch is not None
-        troubles.set("sink_silent", begun and now - self._heard > SILENT_S, now, f"the sink at {sink} does not answer")
-        troubles.set("sink_silent_yet", not begun, now, f"the sink at {sink} has not answered yet")
-        troubles.set("broker_silent", self._served and silent, now, f"the broker at {broker} is silent")
-        nobody = idle and feed.spec is None and not silent
-        troubles.set("no_worker", self._served and nobody, now, f"no worker serves {model} any more")
-        troubles.set(
-            "no_worker_yet", idle and not self._served, now,
-            f"the broker at {broker} is silent so far" if silent else f"no worker serves {model} yet",
-        )  # fmt: skip
-        full = begun and feed.link.full(now)
-        troubles.set("link_full", full, now, f"the sink at {sink} takes packets too slowly")
-        log_troubles(log, troubles.said(now), stream=self._stream.name)
-
-    def _is_mute(self, now: float) -> bool:
-        """Whether the source is there, and its pictures do not come."""
-        source, feed = self._intake.source, self._feed
-        if source is None or feed is None or feed.epoch is None or self._ended or self._intake.why:
-            return False
-        usual = MUTE_PICTURES / source.rate if source.rate else 0.0
-        # One that waits for us is not mute.
-        return source.live and not feed.waits_for and now - self._seen_at > max(MUTE_S, usual)
-
-    def _what_comes(self, now: float) -> str:
-        pictures, sound = (now - at < MUTE_S for at in self._came_at)
-        if pictures:
-            return "no picture that can be decoded"
-        return "no picture, while its sound goes on" if sound else "nothing"
 
     def _verdict(self) -> int:
         source, feed = self._source, self._feed

@@ -20,8 +20,9 @@ from sink.ledger import State
 from sink.outputs.partfile import DiskFull
 from sink.outputs.place import Mark
 from sink.overload import Overload
+from sink.reel import Changed
 from sink.reorder import Decision
-from sink.studio import Changed, Studio
+from sink.studio import Studio
 
 #: Most bytes of packets that may wait here before the link is held up.
 MAX_QUEUED_BYTES = 256 * 2**20

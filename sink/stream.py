@@ -22,10 +22,11 @@ from sink.checkpoint import Checkpoint, LedgerFile
 from sink.inlet import Arrival, Inlet
 from sink.ledger import Books, Ledger, State
 from sink.overload import Overload
+from sink.reel import Changed
 from sink.render import Finished, Marked, Outcome, Renderer
 from sink.reorder import Decision, Reorder
 from sink.stages import Stages
-from sink.studio import Changed, Studio
+from sink.studio import Studio
 from sink.times import OutputTimes
 
 #: Frames that may be announced and not decided, whatever the window: a live producer's exceeds it now and then.

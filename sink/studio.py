@@ -9,7 +9,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,7 @@ from common.codec import resolve_matrix
 from common.config import Stream
 from common.errors import OutputError, PeerError
 from common.log import Seldom
-from common.messages import Filler, Hello, Notice, Packet, VideoInfo
+from common.messages import Filler, Hello, Notice, Packet
 from common.picture import FULL
 from sink.compose import SQUARE, Composer, even_size, is_full, matrix_tag, true_matrix
 from sink.encode import Encoder, Shape, shape_of
@@ -33,32 +32,12 @@ from sink.ledger import State
 from sink.outputs.place import Mark
 from sink.outputs.rack import Rack
 from sink.outputs.survey import survey
-from sink.pairing import Pairing, Verdict
 from sink.placeholder import Placeholder
+from sink.reel import Changed, Reel
 from sink.reorder import Decision
 from sink.sound import Sound
 
-#: What an opened track takes in memory, roughly, in bytes.
-TRACK_COST = 2**18
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """The source was opened again: packets that follow, and frames from ``first`` on, are of these tracks."""
-
-    first: int
-    video: VideoInfo
-    tracks: Sequence[media.Track]
-    threads: int
-    #: Of its carriers, in bytes.
-    size: int = 0
-
-    @property
-    def cost(self) -> int:
-        """Roughly what it holds in memory while it waits, in bytes."""
-        return self.size + TRACK_COST * len(self.tracks)
 
 
 class Studio:
@@ -91,13 +70,8 @@ class Studio:
         self._handover = Handover()  # with on_change = "part"
         self._fresh: Changed | None = None  # likewise: its first picture is awaited
         assert isinstance(tracks[0], VideoStream)
-        self._start_decoder(tracks[0], hello.threads, hello.video)
-        # Bounded by Renderer.full. A Changed stands where the other tracks begin.
-        self._packets: deque[tuple[Packet, bytes] | Changed] = deque()
-        self.held_bytes = 0
-        self._pictures: deque[av.VideoFrame] = deque()  # what one packet gives, no packet is decoded while it holds any
-        # One for each opening of the source that still has frames to be shown, with its first frame.
-        self._pairings: deque[tuple[int, Pairing]] = deque([(0, Pairing())])
+        self._info, self._threads = hello.video, hello.threads
+        self._reel = Reel(tracks[0], hello.threads, hello.video, self._turned)
         self._encoder: Encoder | None = None
         self._shape: Shape | None = None
         self._placeholder: Placeholder | None = None
@@ -128,6 +102,11 @@ class Studio:
         return self._rack.error
 
     @property
+    def held_bytes(self) -> int:
+        """What waits here, in bytes."""
+        return self._reel.held_bytes + self._handover.bytes
+
+    @property
     def wants_media(self) -> bool:
         return self._rack.has_files
 
@@ -136,11 +115,9 @@ class Studio:
         if not self._rack.has_files:
             return
         if header.track == 0:
-            self._packets.append((header, payload))
-            self.held_bytes += len(payload)
+            self._reel.put(header, payload)
         elif self._handover.waiting:
             self._handover.put(header, payload)
-            self.held_bytes += len(payload)
         else:
             self._rack.sound(header, payload)
 
@@ -150,20 +127,13 @@ class Studio:
             self._rack.begin_anew()
         self._begun = True
         if self._rack.has_files and notice.fate != "gap":
-            self._pairings[-1][1].announce(notice.index, notice.pts, notice.packet)
+            self._reel.announce(notice)
 
     def change(self, changed: Changed) -> None:
         """In link order: what follows is of other tracks."""
         if not self._rack.has_files or not changed.tracks:
             return
-        if self._last + 1 >= changed.first:  # all before is shown, and what is left of it is of no use
-            self._packets.clear()
-            self._pictures.clear()
-            self._pairings = deque([(0, Pairing())])
-            self.held_bytes = self._handover.bytes
-        self._packets.append(changed)
-        self.held_bytes += changed.cost
-        self._pairings.append((changed.first, Pairing()))
+        self._reel.change(changed, self._last)
         if self._config.on_change == "part":
             self._handover.change(changed.first)
         else:
@@ -196,7 +166,7 @@ class Studio:
         """Draw, encode and write one frame; frames come in order. Returns where the frame ended."""
         state, reason = decision.state, decision.reason
         if self._rack.has_files and state is not State.LOST:
-            picture = self._find(decision.notice)
+            picture = self._reel.find(decision.notice)
             if picture is None:
                 state, reason = State.FAILED, "no_picture"
             elif not self._write(picture, decision):
@@ -206,11 +176,11 @@ class Studio:
     def skip(self, decision: Decision, reason: str) -> tuple[State, str]:
         """Decode one frame, since others refer to it, and leave it out. Returns where it ended."""
         if self._rack.has_files and decision.state is not State.LOST:
-            self._find(decision.notice)
+            self._reel.find(decision.notice)
         return self._told(decision, State.LOST, reason)
 
     def _told(self, decision: Decision, state: State, reason: str) -> tuple[State, str]:
-        self._pairing_of(decision.index).settled(decision.notice.pts, decision.notice.packet)
+        self._reel.settled(decision.notice)
         self._rack.line(decision, state, reason)
         self._last = decision.index
         if not self._rack.has_files:
@@ -244,39 +214,6 @@ class Studio:
     def abandon(self) -> None:
         """Leave every output as it is."""
         self._rack.abandon()
-
-    def _find(self, notice: Notice) -> av.VideoFrame | None:
-        while True:
-            while self._pictures:
-                picture = self._pictures[0]
-                opaque = picture.opaque
-                packet: int | None = opaque[0] if opaque else None  # type: ignore[index]
-                verdict = self._pairings[0][1].judge(notice.index, notice.pts, picture.pts, packet)
-                if verdict is Verdict.MISSING:
-                    return None
-                self._pictures.popleft()
-                if verdict is Verdict.MATCH:
-                    return picture
-            if not self._packets:
-                return None
-            first = self._packets[0]
-            if isinstance(first, Changed):
-                if notice.index < first.first:
-                    return None  # what is left of its own packets did not bring it
-                self._packets.popleft()
-                self.held_bytes -= first.cost
-                self._pairings.popleft()
-                assert isinstance(first.tracks[0], VideoStream)
-                self._start_decoder(first.tracks[0], first.threads, first.video)
-                self._fresh = first if self._config.on_change == "part" else None
-                continue
-            header, payload = first
-            self._packets.popleft()
-            self.held_bytes -= len(payload)
-            try:
-                self._pictures.extend(self._decoder.decode(media.to_packet(header, payload) if payload else None))
-            except av.FFmpegError:  # the producer's decoder said the same and announced nothing
-                continue
 
     def _write(self, picture: av.VideoFrame, decision: Decision) -> bool:
         """False: the picture is of a kind that cannot be shown."""
@@ -314,7 +251,6 @@ class Studio:
         else:
             self._begin_parts(changed)
         for header, payload in self._handover.turn(changed.first):
-            self.held_bytes -= len(payload)
             self._rack.sound(header, payload)
 
     def _begin_parts(self, changed: Changed) -> None:
@@ -374,14 +310,11 @@ class Studio:
             log.warning("%s: a plain one is shown", error, extra={"stream": self._config.name})
             return Placeholder(shape.width, shape.height, shape.full_range, None)
 
-    def _start_decoder(self, track: VideoStream, threads: int, info: VideoInfo) -> None:
-        self._decoder = media.prepare_decoder(track, threads)
-        _restore_colours(track, info)
-        self._threads, self._info = threads, info
+    def _turned(self, changed: Changed) -> None:
+        """Pictures of another opening of the source begin."""
+        self._info, self._threads = changed.video, changed.threads
         self._describe_source()
-
-    def _pairing_of(self, index: int) -> Pairing:
-        return next(pairing for first, pairing in reversed(self._pairings) if first <= index)
+        self._fresh = changed if self._config.on_change == "part" else None
 
     def _mux(self, packet: av.Packet) -> None:
         assert self._encoder is not None
@@ -406,16 +339,3 @@ def _signature(tracks: Sequence[media.Track]) -> list[tuple[str, int, int]]:
     """What tells sound tracks apart for an output."""
     contexts = [track.codec_context for track in _audio(tracks)]
     return [(context.name, context.sample_rate, context.channels) for context in contexts]
-
-
-def _restore_colours(track: VideoStream, info: VideoInfo) -> None:
-    """What the container said of colours does not cross in the carrier; the decoder hands it on to its frames."""
-    context = track.codec_context
-    if info.color_range in (1, 2):
-        context.color_range = info.color_range
-    if info.matrix != 2:
-        context.colorspace = info.matrix
-    if info.primaries != 2:
-        context.color_primaries = info.primaries
-    if info.transfer != 2:
-        context.color_trc = info.transfer

@@ -120,6 +120,16 @@ def test_refusals_name_the_thing(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "used.mp4").read_bytes() == b"y", "what is there stays as it is until the first frame"
 
 
+def test_a_segment_is_not_written_over_while_it_is_read(source: Path, tmp_path: Path) -> None:
+    old = source.rename(tmp_path / "rec-000001.mp4")
+    with pytest.raises(UsageError, match=r"is a segment of .*rec\.mp4, and would be written over"):
+        build(options(old, "rec.mp4", segment=600), tmp_path)
+    for output, segment in [("rec.mp4", None), ("rec-%H.mp4", 600), ("rec.mkv", 600), ("rec-.mp4", 600)]:
+        build(options(old, output, segment=segment), tmp_path)
+    (tmp_path / "sub").mkdir()
+    build(options(old, "sub/rec.mp4", segment=600), tmp_path)
+
+
 def test_an_output_that_is_a_pipe_is_not_opened(source: Path, tmp_path: Path) -> None:
     """Opening a named pipe would wait for its reader."""
     os.mkfifo(tmp_path / "pipe.ts")

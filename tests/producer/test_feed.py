@@ -290,6 +290,7 @@ def test_live_leaves_out_what_the_link_has_no_room_for(open_gop: Path) -> None:
 def test_live_costs_no_memory_while_nobody_takes_anything(open_gop: Path) -> None:
     """Ten thousand frames, over and over the same clip: the feed is told a longer story than the file's."""
     bench = LiveBench(open_gop, away=(0.0, 1e9))
+    bench.source.close()  # the packets are ours
     feed, now, round_ = bench.feed, 0.0, 0
     with av.open(str(open_gop)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]

@@ -35,6 +35,7 @@ Make = Callable[..., Intake]
 def make() -> Iterator[Make]:
     """Intakes of an address. All are stopped in the end, and leave no thread behind."""
     made: list[Intake] = []
+    before = set(threading.enumerate())
 
     def one(source: str | Path, again: bool = False, **fields: Any) -> Intake:
         known = {"mode": "live", "source_timeout": 1.0, "source_wait": 0.0, "placeholder": True}
@@ -47,7 +48,11 @@ def make() -> Iterator[Make]:
         if intake.source is not None:
             intake.source.close()
     ours = ("demux", "open", "close")
-    wait_for(lambda: not [one for one in threading.enumerate() if one.name in ours], PATIENCE, "all threads gone")
+    wait_for(
+        lambda: not [one for one in set(threading.enumerate()) - before if one.name in ours],
+        PATIENCE,
+        "all threads gone",
+    )
 
 
 def opened(intake: Intake) -> Source:

@@ -24,8 +24,8 @@ from common.errors import PeerError
 from producer.intake import FILLERS
 from sink import render
 from sink.checkpoint import Checkpoint
+from sink.reel import TRACK_COST
 from sink.stream import MAX_FILLERS, MAX_REFUSALS, SinkStream
-from sink.studio import TRACK_COST
 from tests.builders import EPOCH, STREAM, TICK, notice, result
 from tests.feeds import settings
 from tests.flashbeep import beeps
