@@ -18,7 +18,7 @@ import msgspec
 from common.config import Output, Stream
 from common.files import ledger_path
 from sink.ledger import Books, State, entry
-from sink.outputs.place import Mark, SegmentNames, has_fields, is_segmented, part_path
+from sink.outputs.place import Mark, SegmentNames, has_fields, is_segmented, mark_name, part_path
 
 #: A ledger with more files than this is one line.
 MAX_INDENTED = 100
@@ -49,7 +49,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerFile:
-    """The ledger of one stream on disk: ``stream.ledger``, or beside the first output."""
+    """The ledger of one stream on disk: ``stream.ledger``, or beside the first output that is a file, or, named after
+    the stream, where we were started."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream.name
@@ -96,11 +97,12 @@ class LedgerFile:
 def path_of(stream: Stream) -> Path:
     if stream.ledger:
         return Path(stream.ledger)
-    path = next((one.path for one in stream.outputs if "://" not in one.path), stream.outputs[0].path)
-    if not has_fields(path):
-        return ledger_path(Path(path))
+    path = next((Path(one.path) for one in stream.outputs if "://" not in one.path), None)
+    if path is not None and not has_fields(str(path)):
+        return ledger_path(path)
+    folder = SegmentNames(path).folder if path is not None else Path()
     name = re.sub(r"[^\w.-]+", "-", stream.name)
-    return SegmentNames(Path(path)).folder / f"{name}.ledger.json"
+    return folder / f"{name}.ledger.json"
 
 
 def load(stream: Stream, run: str) -> Checkpoint | None:
@@ -111,7 +113,7 @@ def load(stream: Stream, run: str) -> Checkpoint | None:
         checkpoint = msgspec.convert(found["resume"], Checkpoint)
     except (OSError, ValueError, LookupError, TypeError, StopIteration, RecursionError, msgspec.ValidationError):
         return None
-    outputs = {output.path: output for output in stream.outputs}
+    outputs = {mark_name(output): output for output in stream.outputs}
     own = msgspec.structs.replace(checkpoint, marks=[mark for mark in checkpoint.marks if mark.path in outputs])
     return own if checkpoint.run == run and _makes_sense(own, outputs) else None
 

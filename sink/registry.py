@@ -17,6 +17,7 @@ from common import messages as m
 from common.config import Stream
 from sink.checkpoint import Checkpoint, load, path_of
 from sink.configured import Configured
+from sink.outputs.place import SegmentNames
 
 #: A disk that was full counts as having space again from so many free bytes on.
 SPACE = 4 * 2**20
@@ -131,7 +132,9 @@ class Registry:
 
 def _has_space(paths: list[str]) -> bool:
     try:
-        return all(shutil.disk_usage(Path(path).absolute().parent).free >= SPACE for path in paths)
+        # Folders that have fields in their names are made with the segment.
+        folders = {SegmentNames(Path(path).absolute()).folder for path in paths}
+        return all(shutil.disk_usage(folder).free >= SPACE for folder in folders)
     except OSError:
         return False
 

@@ -93,6 +93,7 @@ class Renderer:
         self._bytes = 0
         self._due: deque[float] = deque()  # when the decisions among the commands were taken
         self._next_mark = 0.0
+        self._goes_on = False
         self._busy: float | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="render", daemon=True)
@@ -150,8 +151,9 @@ class Renderer:
         self._due.append(now)
         self._put(_Due(decision, now))
 
-    def end(self) -> None:
-        """Close all outputs; a :class:`Finished` follows."""
+    def end(self, goes_on: bool = False) -> None:
+        """Close all outputs; a :class:`Finished` follows. ``goes_on``: another epoch does, too."""
+        self._goes_on = goes_on
         self._put(None)
 
     def outcomes(self) -> list[Outcome | Marked | Finished]:
@@ -183,7 +185,7 @@ class Renderer:
                 self._busy = time.monotonic()
                 self._perform(command)
                 self._busy = None
-            self._studio.close()
+            self._studio.close(self._goes_on)
             self._tell(Marked(self._studio.durable, self._studio.marks()))
         except DiskFull as error:
             full = str(error)

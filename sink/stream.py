@@ -36,6 +36,9 @@ MAX_REFUSALS = 5
 #: Placeholders that may wait for frames before them to be decided; beyond, the oldest are left out and counted.
 MAX_FILLERS = 256
 
+#: Why a live stream is given up with which another session goes on.
+SUPERSEDED = "superseded"
+
 Numbered = m.Packet | m.Notice | m.Change | m.Filler | m.End
 
 log = logging.getLogger(__name__)
@@ -69,7 +72,7 @@ class SinkStream:
         self._reorder = Reorder(hello.mode, hello.latency, config.carry, base, self.resume)
         self.ledger = Ledger(checkpoint.books)
         self._stages = Stages()
-        studio = Studio(config, hello, self.epoch, unpack(hello.tracks, payload), checkpoint.marks)
+        studio = Studio(config, hello, self.epoch, unpack(hello.tracks, payload), checkpoint.marks, self.resume > 0)
         self.wants_media = studio.wants_media
         self._tracks = len(hello.tracks)
         self._end: m.End | None = None
@@ -215,16 +218,16 @@ class SinkStream:
         """Nothing more is waited for: what is not decided is lost, the outputs are closed."""
         if not self._ended:
             self._send(self._reorder.give_up(reason), None)
-            self._finish_rendering()
+            self._finish_rendering(goes_on=reason == SUPERSEDED)
 
     def retire(self) -> None:
         """Another session goes on with this stream. Lossless: at the first frame that is not decided; live: after it,
         since nobody will bring it again."""
         if self.hello.mode == "live":
-            self.give_up("superseded")
+            self.give_up(SUPERSEDED)
         elif not self._ended:
             self._retired = True
-            self._finish_rendering()
+            self._finish_rendering(goes_on=True)
 
     def next_deadline(self) -> float | None:
         return None if self._ended else self._reorder.next_deadline()
@@ -295,9 +298,9 @@ class SinkStream:
             # It waited for frames to be decided, and the sound of a source that is back may be on its way by now.
             self._renderer.fill(one.filler, away=one.changes == self._changes)
 
-    def _finish_rendering(self) -> None:
+    def _finish_rendering(self, goes_on: bool = False) -> None:
         self._ended = True
-        self._renderer.end()
+        self._renderer.end(goes_on)
 
     def _settle(self, outcome: Outcome, now: float) -> None:
         self._stages.written(outcome.index, now)

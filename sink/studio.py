@@ -44,7 +44,8 @@ class Studio:
     """One stream and epoch. ``tracks`` are those of ``hello``, opened.
 
     ``marks``: where outputs stand that an earlier epoch has begun. Then :meth:`open` must be called before anything
-    else; it reads their last parts through. Raises PeerError where a sound track cannot be opened.
+    else; it reads their last parts through. ``again``: an earlier epoch has shown something. Raises PeerError where a
+    sound track cannot be opened.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Studio:
         epoch: int,
         tracks: Sequence[media.Track],
         marks: Sequence[Mark] = (),
+        again: bool = False,
     ) -> None:
         self._config, self._hello = config, hello
         self._base = Fraction(*hello.video.time_base)
@@ -65,7 +67,8 @@ class Studio:
         self._composer: Composer | None = None
         self._marks, self._begun = marks, False
         self._make_rack = partial(Rack, config, epoch, self._base)
-        self._rack = self._make_rack(sounds, {})
+        self._again = again
+        self._rack = self._make_rack(sounds, {}, again)
         self._heard = _signature(tracks)  # the sound that the outputs were begun with
         self._handover = Handover()  # with on_change = "part"
         self._fresh: Changed | None = None  # likewise: its first picture is awaited
@@ -85,7 +88,7 @@ class Studio:
     def open(self) -> None:
         """Find out where the outputs go on."""
         if self._marks:
-            self._rack = self._make_rack(self._rack.sounds, survey(self._marks))
+            self._rack = self._make_rack(self._rack.sounds, survey(self._marks), self._again)
 
     def _sounds(self, tracks: Sequence[media.Track]) -> list[Sound]:
         kinds: set[str] = set(self._kinds)
@@ -199,15 +202,16 @@ class Studio:
         """Where each output stands, for going on after ``durable``."""
         return self._rack.marks(self.durable)
 
-    def close(self) -> None:
-        """Flush the encoder, write the rest of the sound, close the files."""
+    def close(self, goes_on: bool = False) -> None:
+        """Flush the encoder, write the rest of the sound, close the files. ``goes_on``: another epoch follows, or other
+        parts."""
         if self._encoder is not None:
             try:
                 for packet in self._encoder.flush():
                     self._mux(packet)
             except OutputError as error:
                 self._rack.fail(error)
-        self._rack.close()
+        self._rack.close(goes_on)
         # Frames without a picture have lines too, and an output that has failed is not gone on with.
         self.durable = self._last
 
@@ -260,8 +264,8 @@ class Studio:
             self._seldom.warn("sound", f"sound that cannot be opened is left out: {error}", stream=self._config.name)
             sounds = []
         log.info("the source has changed: new parts begin", extra={"stream": self._config.name})
-        self.close()
-        self._rack = self._make_rack(sounds, survey(self._rack.marks(self._last)))
+        self.close(goes_on=True)
+        self._rack = self._make_rack(sounds, survey(self._rack.marks(self._last)), True)
         self._heard = _signature(changed.tracks)
         self._encoder = self._composer = self._shape = self._template = self._placeholder = None
         self._durations.clear()
@@ -272,8 +276,10 @@ class Studio:
         time = out * self._base
         try:
             self._durations.append(duration)
-            packets = list(self._encoder.encode(frame, out, duration, self._rack.wants(time)[1]))
-            self._rack.encoded(time)
+            key = self._rack.wants(time)[1]
+            packets = list(self._encoder.encode(frame, out, duration, key))
+            if key:  # who asks from here on gets the next one
+                self._rack.encoded(time)
         except OutputError as error:
             self._rack.fail(error)
             return True

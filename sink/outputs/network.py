@@ -39,18 +39,22 @@ log = logging.getLogger(__name__)
 class NetworkOutput:
     """``sounds`` are the tracks beside the picture; each knows whether it is copied or encoded for this kind.
 
-    Nothing is started before the first picture comes.
+    Nothing is started before the first picture comes. ``again``: there was one before it in the same run, whose HLS
+    playlist it goes on with.
     """
 
-    def __init__(self, output: Output, sounds: Sequence[Sound], live: bool, stream: str) -> None:
+    def __init__(self, output: Output, sounds: Sequence[Sound], live: bool, stream: str, again: bool = False) -> None:
         assert output.kind in SENT
         self.kind = output.kind
         self.path = mask(output.path)  #: the address as it may be shown
         self._output, self._stream = output, stream
         self._sounds = sounds
         self._tracks: dict[int, int] = {}  # number of a sound → of the track that it is sent as
+        self._segment = output.segment or SEGMENT_S
+        self._opened: tuple[Opening, bytes]  # with the template
+        self._newest: Fraction | None = None  # time of the last packet of any track
         self._template: VideoStream | None = None
-        self._outbox = Outbox(self.path, live, Random())
+        self._outbox = Outbox(self.path, live, Random(), again)
         self._courier = Courier(self._outbox, self.path, stream)
         #: Time of the last picture, in seconds of the stream.
         self.time: Fraction | None = None
@@ -71,13 +75,15 @@ class NetworkOutput:
 
     def video(self, packet: av.Packet, duration: int, template: VideoStream) -> None:
         """One encoded picture. A new ``template`` is another picture: the connection begins anew with it."""
+        base = Fraction(packet.time_base)
+        self._look_for_gap(int(packet.dts or 0) * base)
         if template is not self._template:
             if not packet.is_keyframe:
                 return
             self._template = template
-            self._outbox.open(*self._opening(template, packet))
+            self._opened = self._opening(template, packet)
+            self._outbox.open(*self._opened)
             self._courier.start()
-        base = Fraction(packet.time_base)
         self.time = int(packet.dts or 0) * base
         self._put(0, packet, int(packet.dts or 0), base, duration)
 
@@ -85,15 +91,16 @@ class NetworkOutput:
         """One packet of sound track ``number``, for this kind's form of it."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is not None and number in self._tracks:
+            self._look_for_gap(stamp * Fraction(packet.time_base))
             self._put(self._tracks[number], packet, stamp, Fraction(packet.time_base), packet.duration or 0)
 
-    def end(self) -> None:
-        """Nothing more comes. Does not wait."""
-        self._courier.end()
+    def end(self, goes_on: bool = False) -> None:
+        """Nothing more comes of this one; of another one, where it ``goes_on``. Does not wait."""
+        self._courier.end(goes_on=goes_on)
 
     def close(self) -> None:
-        """Send what is queued and take leave, as far as that is done within the grace."""
-        self._courier.end()
+        """After :meth:`end`: wait until what is queued is sent and leave is taken, as far as that is done within the
+        grace."""
         self._courier.join()
 
     def discard(self) -> None:
@@ -116,6 +123,14 @@ class NetworkOutput:
 
     def check(self) -> None:
         self._outbox.check()
+
+    def _look_for_gap(self, time: Fraction) -> None:
+        """HLS: a segment over an outage would be as long as that, and players look for news no more often than the
+        longest segment lasts. The playlist goes on with a discontinuity instead."""
+        newest, self._newest = self._newest, time if self._newest is None else max(time, self._newest)
+        if self.kind == "hls" and newest is not None and time - newest > self._segment and self._template is not None:
+            self._outbox.open(*self._opened)
+            self._courier.ring()
 
     def _put(self, track: int, packet: av.Packet, stamp: int, base: Fraction, duration: int) -> None:
         key = packet.is_keyframe or track > 0
@@ -144,7 +159,7 @@ class NetworkOutput:
             heads.append(TrackHead(carrier, len(blob)))
             blobs.append(blob)
         address = os.path.abspath(self._output.path) if self.kind == "hls" else self._output.path
-        opening = Opening(self.kind, address, heads, self._output.segment or SEGMENT_S)
+        opening = Opening(self.kind, address, heads, self._segment)
         return opening, b"".join(blobs)
 
     def _leave_out(self, number: int, why: str) -> None:

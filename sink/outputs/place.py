@@ -41,7 +41,7 @@ class Part(msgspec.Struct, frozen=True):
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """One output at the moment of a checkpoint."""
 
-    #: The path that the configuration names; it identifies the output.
+    #: The output's :func:`mark_name`.
     path: str
     #: Its files so far, in order; the last one is being written.
     parts: list[Part] = []
@@ -74,6 +74,11 @@ class Position:
 def part_path(path: Path, number: int) -> Path:
     """``a.mp4``, ``a.part2.mp4``, ``a.part3.mp4`` …"""
     return path if number == 1 else path.with_name(f"{path.stem}.part{number}{path.suffix}")
+
+
+def mark_name(output: Output) -> str:
+    """What an output is called in its mark, however its path is written."""
+    return output.path if "://" in output.path else str(Path(output.path))
 
 
 def is_segmented(output: Output) -> bool:

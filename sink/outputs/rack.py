@@ -25,7 +25,7 @@ from sink.outputs.container import ContainerOutput
 from sink.outputs.jsonl import JsonLinesOutput
 from sink.outputs.network import SENT, NetworkOutput
 from sink.outputs.partfile import DiskFull
-from sink.outputs.place import Mark, Position, is_segmented
+from sink.outputs.place import Mark, Position, is_segmented, mark_name
 from sink.outputs.segments import SegmentedOutput
 from sink.reorder import Decision
 from sink.sound import Sound
@@ -42,7 +42,8 @@ log = logging.getLogger(__name__)
 
 
 class Rack:
-    """``positions`` tell where outputs go on that were begun by an earlier epoch."""
+    """``positions`` tell where outputs go on that were begun by an earlier epoch; ``again``: there was one, or other
+    parts."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Rack:
         base: Fraction,
         sounds: Sequence[Sound],
         positions: Mapping[str, Position],
+        again: bool = False,
     ) -> None:
         self._config = config
         self.sounds = sounds  #: as they were given
@@ -64,12 +66,13 @@ class Rack:
         self._gone: list[Mark] = []  # outputs that have failed
         self.error = ""  #: the first failure
         for output in config.outputs:
-            position, path = positions.get(output.path, Position()), Path(output.path)
+            path, name = Path(output.path), mark_name(output)
+            position = positions.get(name, Position())
             if position.error:
                 self.error = self.error or position.error
                 self._gone.append(
                     Mark(
-                        path=output.path,
+                        path=name,
                         parts=list(position.parts),
                         segments=is_segmented(output),
                         before=position.before,
@@ -77,7 +80,7 @@ class Rack:
                     )
                 )
             elif output.kind in SENT:
-                self._sent.append(NetworkOutput(output, sounds, config.mode == "live", config.name))
+                self._sent.append(NetworkOutput(output, sounds, config.mode == "live", config.name, again))
             elif output.kind == "jsonl":
                 self._lines.append(JsonLinesOutput(path, config.name, epoch, base, position))
             elif is_segmented(output):
@@ -115,7 +118,8 @@ class Rack:
         return bool(wanting), any(not output.asked for output in wanting)
 
     def encoded(self, time: Fraction) -> None:
-        """The encoder has the picture at ``time``, as a keyframe if one was to begin with it. Packets come later."""
+        """The encoder has the picture at ``time``, as the keyframe that :meth:`wants` has asked for. Packets come
+        later."""
         for output in (*self._files, *self._sent):
             output.asked = output.asked or output.wants(time)
 
@@ -155,11 +159,11 @@ class Rack:
         for output in [*self._files, *self._sent]:
             self._failed(output, error)
 
-    def close(self) -> None:
-        """Write the rest of the sound, close everything."""
+    def close(self, goes_on: bool = False) -> None:
+        """Write the rest of the sound, close everything. ``goes_on``: another one takes over in the same run."""
         self._write_sound(None)
         for sent in self._sent:
-            sent.end()
+            sent.end(goes_on)
         for output in list(self._files):
             self._guard(output, output.close)
         for lines in list(self._lines):

@@ -31,6 +31,7 @@ class Courier:
         self._child: SenderChild | None = None
         self._parting: float | None = None  # when the sender was told to take leave
         self._end_at: float | None = None
+        self._goes_on = False
         self._wake = -1
         self._thread: threading.Thread | None = None
         #: What the thread has died of: a bug.
@@ -48,8 +49,10 @@ class Courier:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_write(self._wake, 1)
 
-    def end(self, grace: float = GRACE_S) -> None:
-        """Nothing more comes: send what is queued and take leave, within ``grace`` seconds. Does not wait."""
+    def end(self, grace: float = GRACE_S, goes_on: bool = False) -> None:
+        """Nothing more comes: send what is queued and take leave, within ``grace`` seconds. Does not wait.
+        ``goes_on``: another one goes on with the same address."""
+        self._goes_on = goes_on
         self._end_at = time.monotonic() + grace
         self.ring()
 
@@ -139,7 +142,7 @@ class Courier:
                 child.write(unit.data)
             elif self._outbox.stale or self._end_at is not None:
                 self._parting = now
-                child.write(encode(End()))
+                child.write(encode(End(self._goes_on or self._end_at is None)))
             else:
                 return
 

@@ -23,10 +23,10 @@ LIVE_S, FILE_S = 2.0, 10.0
 
 
 class Outbox:
-    """``address`` as it may be shown."""
+    """``address`` as it may be shown. ``again``: as an :class:`Opening` has it, already for the first connection."""
 
-    def __init__(self, address: str, live: bool, random: Random) -> None:
-        self._address, self._live = address, live
+    def __init__(self, address: str, live: bool, random: Random, again: bool = False) -> None:
+        self._address, self._live, self._again = address, live, again
         self._lock = threading.Lock()
         self._queue = SentQueue(MAX_UNITS, MAX_BYTES, LIVE_S if live else FILE_S)
         self._state = Connection(address, random)
@@ -133,7 +133,7 @@ class Outbox:
             assert self._opening is not None
             (opening, payload), self._stale = self._opening, False
             self._state.started(now)
-            return replace(opening, again=self._state.connections > 0), payload
+            return replace(opening, again=self._again or self._state.connections > 0), payload
 
     def heard(self, word: Word, now: float) -> bool:
         """A word of the sender. Returns whether something was taken."""

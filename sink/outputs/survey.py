@@ -15,19 +15,31 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
+from sink.outputs.matroska import SEGMENT, UNKNOWN_SIZE, matroska_tail
+from sink.outputs.partfile import write_error
 from sink.outputs.place import Mark, Part, Position
 
 #: Of a long file, only so much of its end is read, in microseconds; all of it where a track has nothing there.
 TAIL_US = 20_000_000
+#: The same of a Matroska file that is not closed, in bytes: it does not say how long it is.
+TAIL_BYTES = 32 * 2**20
 #: Sound may come so much later than its pictures, in seconds.
 LAG_S = 10
-#: What is read of a file's beginning, in bytes; Matroska's segment (its id) and the size of one that is being written.
-HEAD, SEGMENT, UNKNOWN_SIZE = 4096, b"\x18\x53\x80\x67", b"\x01" + b"\xff" * 7
+#: What is read of a file's beginning, in bytes.
+HEAD = 4096
 
 
 def survey(marks: Sequence[Mark]) -> dict[str, Position]:
-    """Output → where it goes on. Cuts the files."""
-    return {mark.path: _survey(mark) for mark in marks}
+    """Output → where it goes on. Cuts the files. One that cannot be cut or read has failed; the others go on."""
+    return {mark.path: _guarded(mark) for mark in marks}
+
+
+def _guarded(mark: Mark) -> Position:
+    try:
+        return _survey(mark)
+    except OSError as error:
+        path = Path(mark.parts[-1].path)
+        return Position(parts=tuple(mark.parts), before=mark.before, error=str(write_error(path, error)))
 
 
 def _survey(mark: Mark) -> Position:
@@ -80,7 +92,7 @@ def _is_closed(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(HEAD)
     segment = head.find(SEGMENT)
-    if segment >= 0:  # Matroska: the size is filled in at the end
+    if segment >= 0:  # the size is filled in at the end
         return head[segment + 4 : segment + 12] not in (b"", UNKNOWN_SIZE)
     at = 0
     while at + 8 <= len(head):  # MP4: the first fragment's index becomes media data at the end (hybrid_fragmented)
@@ -92,8 +104,14 @@ def _is_closed(path: Path) -> bool:
 
 
 def _last_times(path: Path) -> tuple[Fraction | None, tuple[Fraction | None, ...]]:
-    """Time of the last picture and of the last packet of each sound track, in seconds of the file."""
+    """Time of the last picture and of the last packet of each sound track, in seconds of the file. Raises OSError where
+    it cannot be read."""
     try:
+        if (tail := matroska_tail(path, TAIL_BYTES)) is not None:
+            with av.open(tail, "r") as container:
+                times = _times(container)
+            if None not in times:
+                return times[0], tuple(times[1:])
         with av.open(f"file:{path}") as container:
             if container.duration and container.duration > 3 * TAIL_US:
                 container.seek(container.duration + (container.start_time or 0) - TAIL_US)
@@ -103,7 +121,11 @@ def _last_times(path: Path) -> tuple[Fraction | None, tuple[Fraction | None, ...
         with av.open(f"file:{path}") as container:
             picture, *sounds = _times(container)
             return picture, tuple(sounds)
-    except (av.FFmpegError, ValueError, IndexError):
+    except FileNotFoundError:
+        return None, ()
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        if isinstance(error, OSError):  # what is in it is not known, and not to be written over
+            raise
         return None, ()
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from common import log
 from common.errors import Exit, OutputError
-from common.lifecycle import Stopper, run_part
+from common.lifecycle import FOLDER_ENV, Stopper, run_part
 from sink.sender.framing import End, Incoming, Opening, Piece, Word
 from sink.sender.muxing import Muxer
 from sink.sender.reasons import reason
@@ -83,7 +83,7 @@ class Sender:
                 self._frames += got[0].track == 0
                 self._bytes += len(got[1])
             elif isinstance(got[0], End):
-                return muxer.close()
+                return muxer.close(got[0].goes_on)
             if time.monotonic() >= self._next or got is None:
                 self._report()
 
@@ -109,6 +109,8 @@ def say(word: Word) -> None:
 
 def main() -> None:
     log.setup("sender")
+    # The private folder is the run's; our parent, which may just be gone, is the sink, and the run goes on.
+    os.environ.pop(FOLDER_ENV, None)
     # Errors are kept for the reason, and said by the sink.
     av.logging.set_level(av.logging.ERROR)
 

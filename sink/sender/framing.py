@@ -57,6 +57,9 @@ class Piece(msgspec.Struct, frozen=True, tag="piece"):
 class End(msgspec.Struct, frozen=True, tag="end"):
     """Write the trailer and leave."""
 
+    #: HLS: the playlist is not ended, another sender goes on with it.
+    goes_on: bool = False
+
 
 Message = Opening | Piece | End
 

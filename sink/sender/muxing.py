@@ -19,7 +19,7 @@ from common.errors import OutputError
 from common.media import padded
 from sink.sender.clock import Clock
 from sink.sender.framing import Opening, Piece, split
-from sink.sender.playlist import clear, segment_pattern
+from sink.sender.playlist import clear, end, segment_pattern
 from sink.sender.sockets import tune
 
 #: Longest wait of one track for another, in microseconds. The sound comes ahead of its picture (LEAD_S in
@@ -38,7 +38,8 @@ OPTIONS = {
     # The playlist lists so many segments; two more stay for players that are late.
     "hls": {"hls_list_size": "6", "hls_delete_threshold": "2", "hls_segment_type": "mpegts"},
 }
-HLS_FLAGS = "delete_segments+independent_segments+program_date_time+temp_file"
+#: The playlist's end is written by us: players leave at its sight, and where another sender goes on they are to stay.
+HLS_FLAGS = "delete_segments+independent_segments+program_date_time+temp_file+omit_endlist"
 #: Seven TS packets: what fits into a datagram on Ethernet.
 DATAGRAM = "pkt_size=1316"
 #: Seconds between two looks at a bridge that is not connected yet.
@@ -52,6 +53,7 @@ class Muxer:
 
     def __init__(self, opening: Opening, payload: bytes, listening: Callable[[], None]) -> None:
         self._bridge = Bridge.writing(opening.address) if opening.kind == "srt" else None
+        self._playlist: Path | None = None
         try:
             if self._bridge is not None:
                 _wait(self._bridge, listening)
@@ -72,6 +74,7 @@ class Muxer:
             # Patterns are looked for in the folder's name, and schemes before a colon.
             os.chdir(playlist.parent)
             address = f"./{playlist.name}"
+            self._playlist = Path(address)
         self._container = av.open(address, "w", format=FORMATS[opening.kind], options=options)
         self._streams = [
             _add(self._container, head.carrier, head.extradata, blob)
@@ -102,9 +105,11 @@ class Muxer:
         if self._bridge is not None and not self._bridge.alive:
             raise OutputError(self._bridge.why())
 
-    def close(self) -> None:
-        """Write the trailer: take leave of the server, end the playlist."""
+    def close(self, goes_on: bool = False) -> None:
+        """Write the trailer: take leave of the server; end the playlist, unless another sender ``goes_on`` with it."""
         self._container.close()
+        if self._playlist is not None and not goes_on:
+            end(self._playlist)
         if self._bridge is not None:
             self._bridge.close()
 

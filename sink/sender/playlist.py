@@ -16,6 +16,8 @@ from pathlib import Path
 MAX_PLAYLIST = 256 * 1024
 #: So far before and behind the listed segments may files lie that a killed sender has left.
 REACH = 16
+#: The last line of a playlist that is ended.
+END = "#EXT-X-ENDLIST"
 #: Digits of a segment's number.
 DIGITS = 6
 
@@ -45,7 +47,7 @@ def segment_pattern(playlist: Path) -> str:
 def parse(text: str, playlist: Path) -> tuple[list[int], bool]:
     """Numbers of the segments that a playlist lists, and whether it is ended."""
     numbers = re.findall(rf"^{re.escape(prefix(playlist))}-(\d{{{DIGITS},}})\.ts$", text, re.MULTILINE)
-    return [int(number) for number in numbers], "#EXT-X-ENDLIST" in text
+    return [int(number) for number in numbers], END in text
 
 
 def clear(playlist: Path, again: bool) -> Before:
@@ -67,6 +69,15 @@ def clear(playlist: Path, again: bool) -> Before:
     if not goes_on:
         playlist.unlink()
     return Before(numbers[-1] + 1, goes_on)
+
+
+def end(playlist: Path) -> None:
+    """Say that nothing follows. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):  # there was no segment
+        text = playlist.read_text()
+        draft = playlist.with_name(f"{playlist.name}.tmp")
+        draft.write_text(f"{text}{END}\n")
+        draft.replace(playlist)
 
 
 def _read(playlist: Path) -> tuple[list[int], bool]:

@@ -11,7 +11,7 @@ import av
 import pytest
 
 from common import messages as m
-from common.config import Encoding
+from common.config import Encoding, Stream
 from common.media import unpack
 from sink.encode import Encoder, Shape
 from sink.ledger import State
@@ -80,6 +80,7 @@ class Player:
         recorded: Recorded | None = None,
         positions: Mapping[str, Position] | None = None,
         epoch: int = EPOCH,
+        config: Stream | None = None,
         **fields: Any,
     ) -> None:
         kinds = {path.suffix[1:] for path in outputs} - {"jsonl"}
@@ -89,7 +90,7 @@ class Player:
             sounds = [Sound(track, kinds) for track in unpack(recorded.hello.tracks, recorded.blobs)[1:]]  # type: ignore[arg-type]
             packets = [(one, payload) for one, payload in recorded.messages if isinstance(one, m.Packet)]
             self._sound = [one for one in packets if one[0].track]
-        config = settings(*outputs, **fields)
+        config = config or settings(*outputs, **fields)
         self.rack = Rack(config, epoch, BASE, sounds, positions or {})
         shape = Shape(96, 64, BASE, Fraction(25), False, None, 2, 2, 2)
         self._encoder = Encoder(shape, Encoding(encoder="x264", preset="ultrafast", crf=0), False)
@@ -103,7 +104,8 @@ class Player:
             wanted, begins = self.rack.wants(index * TICK * BASE)
             if wanted:
                 packets = list(self._encoder.encode(grey(index), index * TICK, TICK, begins))
-                self.rack.encoded(index * TICK * BASE)
+                if begins:
+                    self.rack.encoded(index * TICK * BASE)
                 self._mux(packets)
             decision = Decision(notice(index), State.ANNOTATED)
             self.rack.line(decision, State.ANNOTATED, "")

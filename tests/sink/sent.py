@@ -87,7 +87,7 @@ class Sending:
 
     def __init__(
         self, *places: str | Path, mode: str = "live", speed: float = 1.0, sounds: Sequence[bytes] = (),
-        segment: float | None = None, heavy: bool = False,
+        segment: float | None = None, heavy: bool = False, again: bool = False,
     ) -> None:  # fmt: skip
         encoding = Encoding(encoder="x264", preset="ultrafast", crf=0)
         config = Stream(
@@ -103,10 +103,11 @@ class Sending:
         self._sound.sort(key=lambda one: one[1].dts * one[1].time_base)
         #: Bytes of the sound packets of the first track → its time in the stream, in seconds.
         self.sound_times = times_of([packet for number, packet in self._sound if number == 1])
-        self.rack = Rack(config, EPOCH, BASE, [Sound(track, set(kinds)) for track in tracks], {})
+        self.rack = Rack(config, EPOCH, BASE, [Sound(track, set(kinds)) for track in tracks], {}, again)
         self._encoding, self._live = encoding, mode == "live"
         self.open_encoder()
         self._heavy, self._next, self._speed, self._start = heavy, 0, speed, time.monotonic()
+        self.away = 0  #: ticks for which the source was away so far
         #: Longest that the rack was busy with one picture, in seconds.
         self.longest = 0.0
 
@@ -145,21 +146,22 @@ class Sending:
         index, self._next = self._next, self._next + 1
         threading.Event().wait(max(0.0, self._start + index / RATE / self._speed - time.monotonic()))
         begun = time.monotonic()
-        at = index * TICK
+        at = index * TICK + self.away
         while self._sound and self._sound[0][1].dts * self._sound[0][1].time_base <= at * BASE + Fraction(1, 2):
             number, packet = self._sound.pop(0)
             self.rack.sound(_header(number, packet), bytes(packet))
         wanted, key = self.rack.wants(at * BASE)
         if wanted:
             packets = list(self._encoder.encode(picture(index, self._heavy), at, TICK, key))
-            self.rack.encoded(at * BASE)
+            if key:
+                self.rack.encoded(at * BASE)
             self._mux(packets)
         self.rack.line(Decision(notice(index), State.ANNOTATED), State.ANNOTATED, "")
         self.longest = max(self.longest, time.monotonic() - begun)
 
-    def close(self) -> None:
+    def close(self, goes_on: bool = False) -> None:
         self._mux(list(self._encoder.flush()))
-        self.rack.close()
+        self.rack.close(goes_on)
 
     def __enter__(self) -> Sending:
         return self

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from common.config import Output
 from sink.checkpoint import Checkpoint, LedgerFile, load, path_of
 from sink.ledger import Books
 from sink.outputs.place import Mark, Part
 from tests.builders import STREAM
 from tests.feeds import settings
+from tests.sink.rack import Player, go_on
 
 RUN = "run 1"
 
@@ -67,10 +70,31 @@ def test_the_ledger_for_the_user_is_in_the_same_file(tmp_path: Path) -> None:
 
 def test_where_the_ledger_lies(tmp_path: Path) -> None:
     assert path_of(settings(Path("x/cam.1.mp4"), Path("y.jsonl"))) == Path("x/cam.1.ledger.json")
+    addresses = [Output(path="rtsp://bob:secret@server/cam", kind="rtsp"), Output(path="udp://h:1", kind="udp")]
+    sent = msgspec.structs.replace(settings(Path("a.mp4"), name="front door"), outputs=addresses)
+    assert path_of(sent) == Path("front-door.ledger.json"), "an address is no place for a file"
     config = settings(tmp_path / "a.mp4", tmp_path / "b.jsonl", ledger=str(tmp_path / "books.json"))
     assert LedgerFile(config).save(checkpoint(tmp_path), {}) == ""
     assert load(config, RUN) == checkpoint(tmp_path)
     assert (tmp_path / "books.json").exists()
+
+
+@pytest.mark.parametrize("text", ["./a.mp4", "sub/../a.mp4", ".//a.mp4", "a.mp4"])
+def test_outputs_are_known_however_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    config = msgspec.structs.replace(settings(Path("x.mp4")), outputs=[Output(path=text, kind="mp4")])
+    player = Player([], config=config)
+    for _ in player.play(0, 20):
+        pass
+    durable, marks = player.die()
+    saved = Checkpoint(run=RUN, epoch=1, marks=marks)
+    assert LedgerFile(config).save(saved, {}) == ""
+    assert load(config, RUN) == saved
+    before = (tmp_path / "a.mp4").read_bytes()
+    go_on([], None, durable, marks, 40, config=config).close()
+    assert (tmp_path / "a.mp4").read_bytes() == before[: marks[0].size]
+    assert (tmp_path / "a.part2.mp4").exists()
 
 
 def test_another_run_or_stream_has_left_nothing(tmp_path: Path) -> None:

@@ -159,6 +159,18 @@ def test_no_try_before_there_is_space_on_the_disk_of_each_output(
     assert answer == "full; no space came free in 100 s"
 
 
+def test_folders_that_are_made_with_the_segment_count_as_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {tmp_path: SPACE}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, free[Path(path)]))
+    registry = registry_of(fleet(settings(tmp_path / "%Y%m%d" / "rec-%H.mp4")))
+    registry.put(STREAM, left(tmp_path), "full", 0.0)
+    assert not waits(registry, 5.0)
+    free[tmp_path] = 0
+    assert waits(registry, 5.0)
+
+
 def test_a_folder_that_has_gone_has_no_space(tmp_path: Path) -> None:
     registry = registry_of(fleet(settings(tmp_path / "none" / "a.mp4")))
     registry.put(STREAM, left(tmp_path), "full", 0.0)

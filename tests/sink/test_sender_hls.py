@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sink.sender.playlist import REACH, Before, clear, parse, segment_name, segment_pattern
-from tests.sink.sent import Sending, noise, read
+from tests.builders import TICK
+from tests.sink.sent import RATE, Sending, noise, read
 from tests.sink.test_network import PATIENCE, connected, consecutive, counts, senders
 from tests.support import wait_for
 
@@ -78,6 +79,41 @@ def test_after_a_sudden_end_players_can_stay(tmp_path: Path) -> None:
         sending.close()
     assert len(segments(tmp_path)) <= 6 + 3
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_players_stay_where_another_one_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "live.m3u8"
+    with Sending(path, mode="lossless", speed=8) as sending:
+        sending.begin()
+        sending.play(120 - sending.position)
+        sending.close(goes_on=True)
+    before = listed(path)
+    assert len(before) == 3
+    assert "#EXT-X-ENDLIST" not in playlist(path)
+    with Sending(path, mode="lossless", speed=8, again=True) as sending:
+        sending.begin()
+        sending.play(60 - sending.position)
+        sending.close()
+    assert listed(path) == list(range(5)), "numbers go on, and nothing was removed"
+    assert playlist(path).count("#EXT-X-DISCONTINUITY") == 1
+    assert playlist(path)[-1] == "#EXT-X-ENDLIST"
+    assert playlist(path).count("#EXT-X-ENDLIST") == 1
+    assert segments(tmp_path) == listed(path)
+
+
+def test_an_outage_makes_no_segment_longer(tmp_path: Path) -> None:
+    path = tmp_path / "live.m3u8"
+    with Sending(path, sounds=[noise(4)]) as sending:
+        sending.begin()
+        sending.play(110 - sending.position)
+        sending.away = 600 * RATE * TICK
+        sending.until(lambda: "#EXT-X-DISCONTINUITY" in playlist(path), PATIENCE, "where it goes on")
+        sending.until(lambda: len(listed(path)) >= 4, PATIENCE, "segments after that")
+        assert "#EXT-X-ENDLIST" not in path.read_text()
+        sending.close()
+    assert "#EXT-X-TARGETDURATION:2" in playlist(path)
+    assert playlist(path).count("#EXT-X-DISCONTINUITY") == 1
+    assert counts(sending)["connections"] == 2
 
 
 def test_another_stream_takes_nothing_over_but_the_number(tmp_path: Path) -> None:

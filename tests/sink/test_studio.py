@@ -15,6 +15,7 @@ from common import messages as m
 from common.config import Encoding
 from common.media import unpack
 from sink.compose import Composer
+from sink.encode import Encoder
 from sink.ledger import State
 from sink.reorder import Decision
 from sink.studio import Studio
@@ -231,6 +232,26 @@ def test_a_sound_track_is_what_it_is_whatever_it_is_called(tmp_path: Path) -> No
     with av.open(str(out)) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
         assert len(list(container.decode(audio=0))) > 3
+
+
+def test_who_asks_for_a_keyframe_while_a_picture_is_encoded_gets_the_next(
+    tmp_path: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = studio(recorded, tmp_path / "a.mkv")
+    output = made._rack._files[0]
+    keys: list[bool] = []
+    encode = Encoder.encode
+
+    def encoding(self: Encoder, frame: av.VideoFrame, out: int, duration: int, key: bool = False) -> Any:
+        keys.append(key)
+        packets = list(encode(self, frame, out, duration, key))
+        if len(keys) == 5:
+            output.asked = False  # a connection has just come up
+        return packets
+
+    monkeypatch.setattr(Encoder, "encode", encoding)
+    play(made, recorded.messages)
+    assert keys[:8] == [True, False, False, False, False, True, False, False]
 
 
 @pytest.mark.parametrize("preset", ["ultrafast", "medium"])

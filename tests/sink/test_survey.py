@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sink.outputs import matroska
 from sink.outputs import survey as survey_module
 from sink.outputs.container import ContainerOutput
 from sink.outputs.place import WHOLE, Mark, Part, Position, part_path
@@ -63,6 +64,22 @@ def test_cut_wherever_it_broke_off(tmp_path: Path, recorded: Recorded, kind: str
             (tone,) = position.sounds
             assert tone is not None
             assert abs(tone - position.after) < 1
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "jsonl"])
+def test_one_that_cannot_be_read_fails_alone(tmp_path: Path, recorded: Recorded, kind: str) -> None:
+    paths = [tmp_path / f"a.{kind}", tmp_path / "b.mkv"]
+    player = Player(paths, recorded)
+    for _ in player.play(0, FRAMES - 20):
+        pass
+    durable, marks = player.die()
+    paths[0].unlink()
+    paths[0].mkdir()  # of whoever may do everything, nothing else is kept
+    rack = go_on(paths, recorded, durable, marks, FRAMES).rack
+    assert "Is a directory" in rack.error
+    rack.close()
+    assert not rack.dead
+    assert {one.name for one in tmp_path.iterdir()} == {paths[0].name, "b.mkv", "b.part2.mkv"}
 
 
 def test_lines_are_cut_after_the_last_durable_one(tmp_path: Path) -> None:
@@ -165,6 +182,34 @@ def test_outputs_that_were_not_begun_or_have_failed(tmp_path: Path) -> None:
     failed = Mark(path=str(path), parts=[Part(str(path))], size=3, error="cannot write")
     assert look(failed) == Position(parts=(Part(str(path)),), error="cannot write")
     assert path.read_bytes() == b"of somebody else"
+
+
+def test_of_a_long_matroska_file_only_the_tracks_and_the_end_are_read(
+    tmp_path: Path, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not closed, so that nothing in it says how long it is."""
+    path = tmp_path / "a.mkv"
+    player = Player([path], recorded)
+    for _ in player.play(0, FRAMES):
+        pass
+    _, (mark,) = player.die()
+    whole = look(mark)
+    size = path.stat().st_size
+    monkeypatch.setattr(matroska, "_HEAD", 4096)
+    for tail in (size // 4, size // 3, 8000):
+        monkeypatch.setattr(survey_module, "TAIL_BYTES", tail)
+        found = matroska.matroska_tail(path, tail)
+        assert found is not None
+        assert len(found.getvalue()) < 4096 + tail
+        assert look(mark) == whole
+    monkeypatch.setattr(survey_module, "TAIL_BYTES", 10)
+    assert look(mark) == whole, "where no cluster begins in it, all of it is read"
+    assert matroska.matroska_tail(path, size // 2) is None, "it is not longer than what is read anyway"
+    player = Player([path], recorded)
+    for _ in player.play(0, FRAMES):
+        pass
+    player.close()
+    assert matroska.matroska_tail(path, 5000) is None, "it is closed"
 
 
 @pytest.mark.parametrize("kind", KINDS)
