@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import time
 
-#: ``scheme://user:password@host``: up to the last ``@`` before the path, as FFmpeg reads it. A slash in the password
-#: makes the address wrong, but errors show it all the same: then up to the last ``@`` of the word, unless what stands
-#: before the slash is a port.
-_CREDENTIALS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]{0,31}://)(?:[^/?#\s]*@|[^/?#\s:@]*:(?!\d+[/?#])\S*@)")
-#: Query values that are secrets by their name.
-_SECRETS = re.compile(r"(?i)([?&](?:token|key|pass|password|passphrase|secret|auth|signature|sig)=)[^&\s'\"]+")
-#: Servers take the last part of an RTMP address for a key that lets anyone publish. One that is long and has a digit is
-#: no name; its beginning tells keys apart.
-_STREAM_KEY = re.compile(
-    r"""(\brtmp[a-z]{0,2}://[^/\s'"]*/(?:[^/?#\s'":]+/)+[^/?#\s'":]{4})(?=[^/?#\s'":]*\d)[^/?#\s'":]{12,}(?![^/?#\s'":]*/)"""
-)
+from common.masking import mask as mask
+
 #: Fields that a record may carry in ``extra``.
 FIELDS = ("stream", "epoch", "index", "worker", "peer", "kind", "count", "fatal", "exit", "output")
 #: Seconds between two lines of the same kind in :class:`Seldom`.
 SELDOM_S = 60.0
 #: Most kinds that one :class:`Seldom` tells apart: some are named by peers. What is beyond is of the kind "other".
 MAX_KINDS = 64
-
-
-def mask(text: str) -> str:
-    """``text`` without the passwords in its addresses."""
-    return _STREAM_KEY.sub(r"\1***", _SECRETS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text)))
 
 
 class JsonLines(logging.Formatter):

@@ -7,7 +7,6 @@ dropped is dropped, and counted, by us.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 import shutil
@@ -108,13 +107,18 @@ def choose(address: str, error: type[HeadraceError]) -> Program:
     raise error("SRT needs srt-live-transmit (package srt-tools) or an ffmpeg with SRT: install one")
 
 
-@functools.cache
 def _knows_srt(ffmpeg: str) -> bool:
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        asked = [ffmpeg, "-hide_banner", "-protocols"]
-        said = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=10)
-        return b"srt" in said.stdout.split()
-    return False
+    try:
+        return b"srt" in _protocols(ffmpeg)
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+@functools.cache  # of answers; one that did not come, on a machine that is busy, is asked for again
+def _protocols(ffmpeg: str) -> list[bytes]:
+    """Raises OSError, SubprocessError."""
+    asked = [ffmpeg, "-hide_banner", "-protocols"]
+    return subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=True).stdout.split()
 
 
 def options(address: str) -> list[tuple[str, str]]:

@@ -28,6 +28,7 @@ class Phase:
         self.number = number
         #: Nothing says yet that the picture's clock has to do with this one: a track of sound goes on by itself.
         self.guessed = guessed
+        self.counted = ""  #: the repair as which a track of sound began it, while the picture has not come here
         self.move(offset)
 
     def move(self, offset: Fraction) -> None:
@@ -42,6 +43,11 @@ class Usual:
 
     def __bool__(self) -> bool:
         return bool(self._values)
+
+    @property
+    def full(self) -> bool:
+        """All that is remembered is there."""
+        return len(self._values) == self._values.maxlen
 
     def add(self, value: float) -> None:
         self._values.append(value)

@@ -118,10 +118,13 @@ class Steps:
         if not self._live and 0 < track.when(pts, own) - track.due <= MAX_STEP_S:
             track.doubted = 0
             return own  # a pause
-        kind = "restarted" if 0 <= first * track.unit < JUMP_S else "jumped_back"
-        self._repairs["jumped_ahead" if track.when(first, own) > pos else kind] += 1
+        back = "restarted" if 0 <= first * track.unit < JUMP_S else "jumped_back"
+        kind = "jumped_ahead" if track.when(first, own) > pos else back
+        self._count(track, kind)
         track.doubted = 0
-        return self._phases.begin(track.offset(first, pos), guessed=not video)
+        phase = self._phases.begin(track.offset(first, pos), guessed=not video)
+        phase.counted = "" if video else kind
+        return phase
 
     def _enter(self, track: Track, phase: Phase, pts: int, at: float) -> None:
         """The stamp is right, and of this phase."""
@@ -134,6 +137,7 @@ class Steps:
         self.settle(track)
         if video:
             phase.guessed = False
+            self._follow(phase)
             self._catch_up(track, phase, pts)
         if was is not phase:
             phases.leave(track, phase)
@@ -150,6 +154,15 @@ class Steps:
         if self._live:
             track.lag.add(at - pos)
         self._compare(track, abs(pos - due) <= JUMP_S)
+
+    def _follow(self, phase: Phase) -> None:
+        """The picture goes where sound went first: the clock of both has jumped, and is counted once."""
+        if kind := phase.counted:
+            phase.counted = ""
+            self._repairs[kind] += 1
+            self._repairs[f"sound_{kind}"] -= 1
+            if not self._repairs[f"sound_{kind}"]:
+                del self._repairs[f"sound_{kind}"]
 
     def _catch_up(self, track: Track, phase: Phase, pts: int) -> None:
         """A phase in which the picture would be too late moves, and its sound moves along."""

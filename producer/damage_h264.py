@@ -14,6 +14,9 @@ from dataclasses import dataclass
 LOOK_BYTES = 8192
 #: Bytes of a slice that hold what is wanted of its header.
 HEAD_BYTES = 32
+#: Bytes of a sequence parameter set that are read. What is wanted is in its first 40, or behind scaling lists, which
+#: take 480 where no value of them is like the one before.
+SET_BYTES = 512
 #: Of so many pictures half may come after a hole. With more, it is the encoder that counts otherwise.
 HABIT = 64
 #: Kinds of NAL units (table 7-1): slices, their first partition, slices of a keyframe, parameter sets.
@@ -79,8 +82,8 @@ class FrameNumbers:
             self._first_slice(extradata)
 
     def hole(self, front: bytes) -> bool:
-        """Whether a reference picture is missing before the next packet, whose first LOOK_BYTES these are."""
-        unit = self._first_slice(front)
+        """Whether a reference picture is missing before the next packet, of which the first LOOK_BYTES are read."""
+        unit = self._first_slice(front[:LOOK_BYTES])
         if unit is None:
             self._reference = None
             return False
@@ -100,7 +103,7 @@ class FrameNumbers:
         kind = unit[0] & 31
         try:
             if kind == SEQUENCE:
-                number, sequence = _sequence(_Bits(unit[1:]))
+                number, sequence = _sequence(_Bits(unit[1:SET_BYTES]))
                 if number < MAX_SEQUENCES:
                     self._sequences[number] = sequence
             elif kind == PICTURE:
@@ -115,7 +118,7 @@ class FrameNumbers:
         """Whether the slice's ``frame_num`` does not follow."""
         before, self._reference = self._reference, None
         try:
-            bits = _Bits(unit[1:])
+            bits = _Bits(unit[1:HEAD_BYTES])
             first, _, of = bits.number(), bits.number(), bits.number()
             sequence = self._sequences.get(self._sequence_of.get(of, -1))
             if sequence is None:
@@ -194,6 +197,7 @@ def _parameter_sets(extradata: bytes) -> Iterator[bytes]:
 
 
 def _after_lengths(data: bytes, length: int) -> Iterator[bytes]:
+    """The NAL units of a packet; empty ones are left out."""
     at = 0
     while at + length < len(data):
         size = int.from_bytes(data[at : at + length], "big")
@@ -203,8 +207,10 @@ def _after_lengths(data: bytes, length: int) -> Iterator[bytes]:
 
 
 def _after_start_codes(data: bytes) -> Iterator[bytes]:
+    """The same, of a byte stream."""
     at = data.find(b"\0\0\1")
     while 0 <= at < len(data) - 3:
         following = data.find(b"\0\0\1", at + 3)
-        yield data[at + 3 : following if following >= 0 else len(data)]
+        if unit := data[at + 3 : following if following >= 0 else len(data)]:
+            yield unit
         at = following

@@ -17,7 +17,9 @@ from av.video.codeccontext import VideoCodecContext
 
 from common import messages as m
 from common.config import Stream
+from common.errors import SourceError
 from common.picture import turn
+from common.wire import MAX_PAYLOAD
 from producer.decoding import Decoding, Picture
 from producer.gaps import Gaps
 from producer.letters import Letters, Shown
@@ -169,9 +171,13 @@ class Feed:
         self._use(self._again.popleft(), now)
 
     def take(self, one: Demuxed, now: float) -> None:
-        """Forward a packet to the sink; decode it where it is of the picture."""
+        """Forward a packet to the sink; decode it where it is of the picture. Raises SourceError."""
         if one.track and not self.media:
             return
+        if one.packet.size > MAX_PAYLOAD:
+            raise SourceError(
+                f"a packet of {one.packet.size >> 20} MiB is too large: {MAX_PAYLOAD >> 20} MiB may be sent"
+            )
         kept = self._decoding.take(one)
         if kept is not None:
             self._use(kept, now)

@@ -8,6 +8,7 @@ from common import messages as m
 from common.config import Stream
 from common.errors import SourceError
 from common.media import UncarriedCodec, pack
+from producer.limits import MAX_TRACKS, text
 from producer.source import Source
 
 
@@ -17,13 +18,19 @@ def make_hello(
     """The message and the carriers of all tracks, one after the other. ``base``: of the output's times, the video
     track's own where it is None.
 
-    Sound that no carrier takes is left out of the source and named in ``omitted``; a picture that none takes raises
-    SourceError.
+    Sound that no carrier takes, or that is too much, is left out of the source and named in ``omitted``; a picture that
+    none takes raises SourceError.
     """
-    infos, blobs = [], []
+    infos: list[m.TrackInfo] = []
+    blobs = []
     omitted = list(source.omitted)
+    if max(source.video.width, source.video.height) > m.MAX_SIDE:
+        size = f"{source.video.width} × {source.video.height} pixels"
+        raise SourceError(f"the picture is too large: {size}, at most {m.MAX_SIDE} a side: scale the source first")
     for number, track in enumerate(source.tracks):
         try:
+            if len(infos) == MAX_TRACKS:
+                raise UncarriedCodec(f"track {track.index} is one too many: at most {MAX_TRACKS - 1} are taken")
             carrier, blob = pack(track)
         except UncarriedCodec as error:
             if number == 0:
@@ -54,7 +61,7 @@ def make_hello(
         video=_video_info(source, base),
         tracks=infos,
         threads=threads,
-        omitted=omitted[: m.MAX_TABLE],
+        omitted=[text(one) for one in omitted[: m.MAX_TABLE]],
     )
     return hello, b"".join(blobs)
 

@@ -5,6 +5,7 @@ again where it has dropped, or has come to its end and is to begin anew.
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from producer.source import Source
 
 #: Placeholders a second: enough for players to stay.
 FILLERS = 10
+_PLAYLIST = re.compile(r"\.m3u8?(?:$|[?#])", re.IGNORECASE)
 
 
 class Opening:
@@ -75,10 +77,12 @@ class Intake:
         self._opening: Opening | None = None
         self._next_filler = 0.0
         self._looping = False  # it has come to its end and begins anew
+        self._endless = False  # one was lost that has no end of its own
         self.source: Source | None = None
 
     def poll(self, now: float) -> Source | None:
-        """A source that was opened since the last call; say :meth:`failed` where it is of no use.
+        """A source that was opened since the last call; say :meth:`failed` where it is of no use. What is a recording
+        by now, and was a live stream, counts as failed.
 
         Raises SourceError where it was never there and is not waited for (any longer).
         """
@@ -90,12 +94,24 @@ class Intake:
             if opening.error is not None:
                 self._failed(opening.error, now)
             elif opening.source is not None:
-                self.source = opening.source
-                self._reconnect.connect(now)
-                return self.source
+                if (why := self._is_over(opening.source)) is None:
+                    self.source = opening.source
+                    self._reconnect.connect(now)
+                    return self.source
+                opening.source.close()
+                self._failed(why, now)
         if self._opening is None and self.source is None and (self._looping or self._reconnect.due(now)):
             self._opening = Opening(self._stream, self._notify)
         return None
+
+    def _is_over(self, source: Source) -> SourceError | None:
+        """What to say of a recording where there was a live stream before: what was shown already would be shown again,
+        and its end taken for the end of all. None: it is of use."""
+        if not (self._endless and source.finite):
+            return None
+        playlist = _PLAYLIST.search(self._stream.source)
+        what = "its playlist says that nothing follows" if playlist else "what is there now is a recording"
+        return SourceError(f"{mask(self._stream.source)} has ended: {what}")
 
     def failed(self, error: SourceError, now: float) -> None:
         """The source that was opened is of no use. Raises SourceError as :meth:`poll`."""
@@ -122,16 +138,17 @@ class Intake:
         # One that gives no picture is no loop, but as good as away: it is opened again after a pause.
         self._looping = not why and error is None and self._stream.loop and self._reconnect.state == "up"
         why = f"{shown} {why or 'has given no picture'}" if error is None else _bare(error)
+        self._endless = self._endless or not self.source.finite
         self._reconnect.lost(why, now, self._random)
         self._close()
 
-    def is_blind(self, since: float, now: float) -> bool:
-        """Whether the source sends what cannot be decoded, and is to be opened again: no picture has come ``since``,
-        though packets do. Its codec may have changed, which is not seen where there is no connection to break."""
+    def is_blind(self, seconds: float) -> bool:
+        """Whether the source sends what cannot be decoded, and is to be opened again: packets have come for ``seconds``
+        without a picture. Its codec may have changed, which is not seen where there is no connection to break."""
         source = self.source
         assert source is not None
         patience = 1 if self._reconnect.state == "up" else PATIENCE  # a first keyframe may be long in coming
-        return source.live and self.returns() and now - since > patience * self._stream.source_timeout
+        return source.live and self.returns() and seconds > patience * self._stream.source_timeout
 
     def gave(self, now: float) -> None:
         """It has given a picture."""

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from common import messages as m
+from producer import limits
 from producer.link import Link
 from producer.replay import Kept
 from producer.timeline import Stamp
@@ -51,9 +52,9 @@ class Letters:
                 epoch=self._epoch,
                 link=number,
                 track=kept.track,
-                pts=packet.pts if kept.time is None else kept.time,
-                dts=packet.dts if kept.time is None else kept.time,
-                duration=packet.duration or 0,
+                pts=limits.ticks_or_none(packet.pts if kept.time is None else kept.time),
+                dts=limits.ticks_or_none(packet.dts if kept.time is None else kept.time),
+                duration=limits.ticks(packet.duration or 0),
                 time_base=(base.numerator, base.denominator),
                 key=packet.is_keyframe,
                 corrupt=packet.is_corrupt,
@@ -72,14 +73,14 @@ class Letters:
                 epoch=self._epoch,
                 link=0,
                 index=self.index + 1,
-                pts=shown.pts,
+                pts=limits.ticks_or_none(shown.pts),
                 packet=shown.packet,
                 out=stamp.pts,
                 duration=stamp.duration,
                 turn=angle,
                 fate=fate,
                 reason=reason,
-                seconds=shown.seconds,
+                seconds=limits.seconds(shown.seconds),
             ),
             now,
         )
@@ -110,8 +111,8 @@ class Letters:
                 link=number,
                 out=stamp.pts,
                 duration=stamp.duration,
-                text=text,
-                away=away,
+                text=limits.text(text),
+                away=limits.seconds(away),
             ),
             b"",
             now,
@@ -148,7 +149,7 @@ class Letters:
                 epoch=self._epoch,
                 link=number,
                 last=self.index,
-                reason=reason,
+                reason=limits.text(reason),
                 repairs=dict(repairs),
             ),
             b"",

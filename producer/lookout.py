@@ -17,6 +17,9 @@ SILENT_S = 0.7
 #: A live source that gives no picture for so long, in seconds, and for so many of its pictures, is named when that has
 #: lasted a second.
 MUTE_S, MUTE_PICTURES = 0.6, 3
+#: A source is blind while packets come without a picture: from one packet to the next counts for at most so long, in
+#: seconds, and for this share of the source's timeout. What stood still has given nothing that could be decoded.
+PAUSE_S, PAUSE_SHARE = 1.0, 0.25
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,8 @@ class Lookout:
         self._spec: m.InputSpec | None = None
         self._served = False  # a worker for our model has been here
         self._came_at = [0.0, 0.0]  # when the source gave a packet of the picture, and of sound
-        self.seen_at = 0.0  #: when it gave a picture, or did not have to
+        self._seen_at = self._looked_at = 0.0  # when it gave a picture, or did not have to; when anything
+        self.blind_s = 0.0  #: for how long it has given packets without a picture since then, in seconds
 
     @property
     def spec(self) -> m.InputSpec | None:
@@ -47,6 +51,13 @@ class Lookout:
     def packet(self, track: int, now: float) -> None:
         """The source has given a packet."""
         self._came_at[track > 0] = now
+        self.blind_s += min(now - self._looked_at, PAUSE_S, PAUSE_SHARE * self._stream.source_timeout)
+        self._looked_at = now
+
+    def seen(self, now: float) -> None:
+        """The source has given a picture, or does not have to."""
+        self._seen_at = self._looked_at = now
+        self.blind_s = 0.0
 
     def nobody_works(self, now: float, silent: float) -> bool:
         """No worker is there, or the broker has said nothing for ``silent`` seconds."""
@@ -96,7 +107,7 @@ class Lookout:
             return False
         usual = MUTE_PICTURES / source.rate if source.rate else 0.0
         # One that waits for us is not mute.
-        return source.live and not feed.waits_for and now - self.seen_at > max(MUTE_S, usual)
+        return source.live and not feed.waits_for and now - self._seen_at > max(MUTE_S, usual)
 
     def _what_comes(self, now: float) -> str:
         pictures, sound = (now - at < MUTE_S for at in self._came_at)

@@ -92,7 +92,8 @@ class Producer:
         else:
             feed.change(source, hello, None if self._intake.follows else now)
             source.start()
-        self._source, self._lookout.seen_at = source, now
+        self._source = source
+        self._lookout.seen(now)
         before = self._greeter.hello[0] if feed is not None else None
         self._greeter.hello = hello
         if before is None or (before.video, before.tracks) != (hello[0].video, hello[0].tracks):
@@ -177,7 +178,7 @@ class Producer:
         if feed is None or feed.epoch is None or (feed.idle and not feed.replaying and self._intake.source is None):
             return self._await_source(now)
         if not feed.idle:
-            self._lookout.seen_at = now
+            self._lookout.seen(now)
             try:
                 return feed.announce(now)
             except NotReached:
@@ -186,7 +187,8 @@ class Producer:
                 return False
         # A live source is never held up: what the link has no room for is announced as a gap.
         if self._stream.mode != "live" and feed.link.full(now):
-            feed.waits_for, self._lookout.seen_at = "sink", now
+            feed.waits_for = "sink"
+            self._lookout.seen(now)
             return False
         if feed.replaying:
             feed.replay(now)
@@ -200,9 +202,9 @@ class Producer:
             feed.take(one, now)
             source.hurry = feed.catching_up
             if not feed.idle:
-                self._lookout.seen_at = now
+                self._lookout.seen(now)
                 self._intake.gave(now)
-            elif self._intake.is_blind(self._lookout.seen_at, now) and self._sink_speaks >= CHANGES:
+            elif self._intake.is_blind(self._lookout.blind_s) and self._sink_speaks >= CHANGES:
                 feed.flush(now)
                 self._intake.lost(now, "gives no picture that can be decoded")
             return True
@@ -243,6 +245,7 @@ class Producer:
         """The source again from its beginning. The sink knows us by the Hello that it has. Raises SourceError."""
         with self._stopper.at_once():
             source = self._intake.again()
+        make_hello(source, self._stream, self._session, threads_for(source, self._stream))  # leaves out the same tracks
         self._source, self._feed = source, self._new_feed(source)
 
     def _end(self, reason: str, now: float) -> None:
@@ -306,7 +309,7 @@ class Producer:
         source = self._source
         assert source is not None
         self._sink_speaks = welcome.v
-        self._lookout.seen_at = now
+        self._lookout.seen(now)
         untold = self._greeter.welcomed()
         if feed.epoch is None:
             counts_on = not source.rereadable or self._stream.loop

@@ -18,11 +18,13 @@ from av.audio.stream import AudioStream
 from common.config import Stream
 from common.errors import SourceError
 from common.log import mask
-from common.media import Track
+from common.media import Track, decode_threads
+from producer.damage_rtp import Losses
 from producer.inputs import faults
 from producer.inputs.arrival import BASE, Arrival
 from producer.inputs.facts import facts_of
 from producer.inputs.opening import open_input
+from producer.inputs.parameters import Parameters
 from producer.inputs.plan import make_plan
 from producer.inputs.tracks import choose_audio, choose_video, omitted
 from producer.inputs.watch import PictureWatch
@@ -81,6 +83,9 @@ class Source:
         self._plan, self._length = plan, facts.length
         self._arrival = Arrival() if facts.clockless else None
         self._playback = Playback() if facts.paced else None
+        contexts = [track.codec_context for track in self.tracks]
+        # Here, since the decoders are used by another thread.
+        self._parameters = [Parameters(one.name, one.extradata or b"") for one in contexts]
         self._notify = notify
         self._queue: deque[Demuxed] = deque()
         self._bytes = 0
@@ -91,6 +96,9 @@ class Source:
         #: Give packets as fast as they are taken, for now.
         self.hurry = False
         self._thread = threading.Thread(target=self._run, name="demux", daemon=True)
+        threads = decode_threads(self.video.width, self.video.height, stream.decode_threads)
+        # Last, since it is given back by stop().
+        self._losses = Losses(plan.over_datagrams and threads == 1)
 
     @property
     def tracks(self) -> list[Track]:
@@ -123,6 +131,7 @@ class Source:
             self._bytes = 0
             self._changed.notify()
         self._input.interrupt()
+        self._losses.hush()
 
     def close(self) -> None:
         """Stop, and give everything back: at once, or when the thread comes out of a read that hangs."""
@@ -154,24 +163,35 @@ class Source:
     def _demux(self) -> SourceError | None:
         """Read to the end. Returns what is wrong with that end."""
         ended, last = 0, 0.0  # tracks that have given their last, empty packet; the latest time, in seconds
+        lost = False  # something, since the last packet of the picture
         read = time.monotonic()
         watch = PictureWatch(self._plan.read_s if self.live else None, read)
         packets = self._input.packets(self.tracks)
+        self._losses.listen()
         try:
             for number, packet in packets:
                 now = time.monotonic()
                 if not ended and self._is_mute(now - read):
                     return faults.is_mute(self._plan)
-                ended += packet.size == 0
                 if number == 0:
                     watch.picture(now)
-                    if self._arrival is not None and packet.size:
-                        self._stamp(packet, self._arrival.stamp(now))
                 elif packet.size and watch.overdue(now):
-                    return faults.without_picture(self._plan)
-                last = _time(packet, last)
-                self._wait_until_due(packet)
-                if not self._put(Demuxed(number, packet, time.monotonic())):
+                    return faults.without_picture(self._plan, sound=number is not None)
+                lost = self._losses.heard() or lost
+                if number is None:
+                    read = now
+                    continue
+                ended += packet.size == 0
+                if number == 0 and packet.size:
+                    packet.is_corrupt, lost = packet.is_corrupt or lost, False
+                    if self._arrival is not None:
+                        self._stamp(packet, self._arrival.stamp(now))
+                whole = self._parameters[number].carried(packet, self._begins_anew)
+                if whole is None:
+                    return faults.other_parameters(self._plan, self.tracks[number], self._begins_anew)
+                last = _time(whole, last)
+                self._wait_until_due(whole)
+                if not self._put(Demuxed(number, whole, time.monotonic())):
                     return None
                 read = time.monotonic()
                 watch.paused(read - now)
@@ -180,14 +200,20 @@ class Source:
             if ended < len(self.tracks):
                 raise
         finally:
+            self._losses.close()
             packets.close()  # type: ignore[attr-defined]
         return self._end(last)
+
+    @property
+    def _begins_anew(self) -> bool:
+        """Whether a change of the source shows in its next opening."""
+        return self.live and not self.finite
 
     def _end(self, last: float) -> SourceError | None:
         for what in self._input.left_out:
             if what not in self.omitted:
                 log.warning("left out: %s", what)
-        if self.live and not self.finite:
+        if self._begins_anew:
             return faults.has_ended(self._plan, self._input.why())
         start = float(self.start_time or 0)
         if self._length is not None and last - start < self._length - max(END_SLACK_S, self._length * MISSING_SHARE):

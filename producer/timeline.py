@@ -25,6 +25,11 @@ NUDGE_S = 0.02
 SAME_S = 1e-6
 #: Pictures in a hurry follow each other in a part of their cadence.
 HURRIED = 8
+#: So long after a connection has begun, in seconds, what a server had in stock has come, and the usual lag is known.
+SETTLE_S = 60.0
+#: A source's clock is slower or faster than ours by at most this share (30 pictures a second that are 29.97 make half
+#: of it). What changes the lag by more is a stall, or a burst.
+DRIFT = 0.002
 #: The latest output time, in seconds (that of :mod:`sink.times`).
 LATEST_S = 2**32
 #: What pictures and packets of sound last where nothing tells, in seconds.
@@ -52,6 +57,8 @@ class Timeline:
         self._floor = -JUMP_S  # sound before this is left out, in seconds
         self._first: Fraction | None = None  # the source's first stamp of a picture, in seconds
         self._lag: float | None = None  # from output time to arrival where a connection begins
+        self._begun = 0.0  # when the present one's first picture arrived
+        self._settled: tuple[float, float] | None = None  # what was usual early in it, and when
         self.repairs: Counter[str] = Counter()
         self._offset = Fraction(0)  # of a file's stamps
         if not live and start is not None and (start < 0 or start > LATE_START_S):
@@ -80,6 +87,9 @@ class Timeline:
         for number, track in enumerate(self._phases.sounds):
             if track.told is not None:
                 self._told[number] = track.told * track.base
+        if self._lag is not None:
+            self._lag += self._drift
+        self._settled = None
         known = PICTURE_S if self._last is None else self._phases.video.cadence.ticks * self._base
         if at is None and self._last is not None:
             rate = None  # as before, and that was measured
@@ -119,6 +129,8 @@ class Timeline:
             self._start(track, pts, at)
         else:
             self._steps.take(track, pts, at)
+            if self._settled is None and track.lag.full and at - self._begun >= SETTLE_S:
+                self._settled = at, track.lag.middle
         if not self._misdeclared and track.cadence.misdeclared:
             self._misdeclared = True
             self.repairs["wrong_rate"] += 1
@@ -143,7 +155,7 @@ class Timeline:
             self._first = pts * track.base if self._first is None else self._first
         assert track.pos is not None
         track.pts, track.at = pts, at
-        lag = at - track.pos
+        self._begun, lag = at, at - track.pos
         if self._live:
             self._floor = track.pos - SAME_S
             track.lag.add(lag)
@@ -216,8 +228,18 @@ class Timeline:
         assert self._lag is not None
         assert self._last is not None
         usual = self._phases.video.lag
-        now = at - (max(self._lag, usual.high) if usual else self._lag)
+        lag = self._lag + self._drift
+        now = at - (max(lag, usual.high) if usual else lag)
         return min(round(Fraction(now) / self._base), self._last + self._leap_ticks, self._latest)
+
+    @property
+    def _drift(self) -> float:
+        """By how much the lag has grown since early in the connection, in seconds: the source's clock is not ours."""
+        if self._settled is None:
+            return 0.0
+        track, (since, usual) = self._phases.video, self._settled
+        most = DRIFT * max(0.0, track.at - since)
+        return max(-most, min(track.lag.middle - usual, most))
 
     def check(self) -> None:
         self._phases.check()

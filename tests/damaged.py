@@ -4,10 +4,12 @@ cut short or left out, RTP with loss. And what of it can be seen."""
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -104,9 +106,9 @@ class Judged:
     luma: NDArray[np.uint8]
 
 
-def judged(path: Path) -> list[Judged]:
-    """All pictures of a file as the producer judges them."""
-    stream = settings(Path("x.mp4"), source=str(path))
+def judged(address: Path | str, **fields: Any) -> list[Judged]:
+    """All pictures of a source as the producer judges them, with ``fields`` of its stream."""
+    stream = settings(Path("x.mp4"), source=str(address), **fields)
     source = Source(stream)
     try:
         decoding, found = Decoding(stream, source), []
@@ -127,6 +129,8 @@ def _taken(source: Source) -> Iterator[Demuxed]:
     while not source.drained:
         if (one := source.take()) is not None:
             yield one
+        else:
+            time.sleep(0.001)
 
 
 def ticks(frame: av.VideoFrame) -> int:

@@ -11,6 +11,7 @@ import av
 
 from common.errors import SourceError
 from common.log import mask
+from common.media import Track
 from producer.inputs.plan import Plan
 from producer.inputs.reader import Silent
 
@@ -149,8 +150,21 @@ def is_mute(plan: Plan) -> SourceError:
     return SourceError(f"{mask(plan.address)} is mute: it has given nothing for {plan.read_s or 0:g} s")
 
 
-def without_picture(plan: Plan) -> SourceError:
-    return SourceError(f"{mask(plan.address)} gives no picture for {plan.read_s or 0:g} s, while its sound goes on")
+def without_picture(plan: Plan, sound: bool) -> SourceError:
+    """``sound``: it is sound that still comes, else a track that is left out."""
+    goes_on = "its sound goes" if sound else "other tracks go"
+    return SourceError(f"{mask(plan.address)} gives no picture for {plan.read_s or 0:g} s, while {goes_on} on")
+
+
+def other_parameters(plan: Plan, track: Track, again: bool) -> SourceError:
+    """New parameters of a track in mid-stream. ``again``: the source can be opened again, with them."""
+    shown, what = mask(plan.address.removeprefix("file:")), "picture" if track.type == "video" else "sound"
+    name = track.codec_context.name
+    if again:
+        return SourceError(f"{shown} has begun anew: its {what} ({name}) has other parameters")
+    return SourceError(
+        f"{shown} changes the parameters of its {what} ({name}) under way, which cannot be followed: encode it anew"
+    )
 
 
 def has_ended(plan: Plan, why: str = "") -> SourceError:

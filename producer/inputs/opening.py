@@ -20,6 +20,7 @@ from common.errors import SourceError
 from common.log import mask
 from common.media import Track
 from producer.inputs import faults
+from producer.inputs.deadline import Deadline
 from producer.inputs.plan import Lack, Plan, as_hls
 from producer.inputs.reader import Reader, Silent, open_pipe
 from producer.pictures import Pictures, open_pictures
@@ -77,17 +78,22 @@ class Input:
         named, count = self._pictures.left_out, self._pictures.left_out_count
         return [*named, f"{count - len(named)} files more"] if count > len(named) else named
 
-    def packets(self, tracks: list[Track]) -> Iterator[tuple[int, av.Packet]]:
-        """Packets, each with its place in ``tracks``, and an empty one of each track at the end."""
+    def packets(self, tracks: list[Track]) -> Iterator[tuple[int | None, av.Packet]]:
+        """Packets, each with its place in ``tracks``, and an empty one of each track at the end. Those of other tracks
+        come too, without a place: they show that something is still sent."""
         if self._pictures is not None:
             yield from ((0, packet) for packet in self._pictures.packets())
             yield 0, av.Packet()
             return
         numbers = {track.index: number for number, track in enumerate(tracks)}
-        packets = self.container.demux(tracks)
+        packets, deadline = self.container.demux(), Deadline(self.plan.read_s)
         try:
-            for packet in packets:
-                yield numbers[packet.stream.index], packet
+            while True:
+                with deadline:
+                    packet = next(packets, None)
+                if packet is None:
+                    return
+                yield numbers.get(packet.stream.index), packet
         finally:
             packets.close()  # type: ignore[attr-defined]
 

@@ -75,6 +75,12 @@ class Plan:
     def scheme(self) -> str:
         return self.address.partition("://")[0].lower()
 
+    @property
+    def over_datagrams(self) -> bool:
+        """Whether it is RTP whose packets may get lost."""
+        rtsp = self.scheme in ("rtsp", "rtsps") and self.options.get("rtsp_transport") == "udp"
+        return rtsp or self.scheme == "rtp"
+
     def patient(self, lacks: Lack) -> Plan:
         """The plan for another try where something is missing that may still come; itself where that is no use."""
         if self.patience_s is None or self.look is None:

@@ -10,13 +10,14 @@ import threading
 from collections import deque
 
 from common.errors import SourceError
+from producer.inputs.deadline import is_over
 
 #: What is kept for being given again, in bytes; beyond, the beginning is gone.
 MAX_KEPT = 32 * 2**20
 
 
 class Silent(Exception):
-    """Nothing came within the deadline."""
+    """Nothing came within the deadline, or nothing of what was asked for."""
 
 
 class Reader:
@@ -58,6 +59,8 @@ class Reader:
     def _next(self, size: int) -> bytes:
         if self._stopped:
             return b""
+        if is_over():
+            raise Silent
         ready = self._poll.poll(None if self._seconds is None else self._seconds * 1000)
         if self._stopped:
             return b""

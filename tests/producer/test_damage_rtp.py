@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import logging
 import random
-import re
-import socket
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import av
 import pytest
 
-from common.media import prepare_decoder
-from producer.damage import Damage
-from producer.damage_h264 import FrameNumbers
 from producer.damage_rtp import Losses
-from tests.damaged import Judged, description, luma, moving_clip, rtp, score, ticks
-from tests.servers import HOST, bound, free_port
-from tests.support import wait_for
+from producer.source import Source
+from tests import rtsp_lossy
+from tests.damaged import Judged, judged, moving_clip, rtp, score
+from tests.producer.test_inputs_plan import plan
+from tests.servers_http import Scripted
 
-#: The receiver waits so long for a packet that is late, in seconds, and for the next one at the end.
-LATE_S, END_S = 0.1, 1.0
-#: Bytes that a socket holds in any case.
-ROOM = 64 * 1024
+Opener = Callable[..., Source]
+MISSED = (av.logging.WARNING, "rtsp", "RTP: missed 3 packets\n")
+FRAMES = 75
 
 
 @pytest.fixture
 def losses() -> Iterator[Losses]:
-    level = logging.getLogger("libav").level
     one = Losses(True)
+    one.listen()
     yield one
     one.close()
-    Losses(False).close()
-    logging.getLogger("libav").setLevel(level)
-    av.logging.set_skip_repeated(True)
+    assert av.logging.get_level() is None
 
 
 def test_loss_is_heard_once(losses: Losses) -> None:
     assert not losses.heard()
     for _ in range(2):
-        av.logging.log(av.logging.WARNING, "rtsp", "RTP: missed 3 packets\n")
+        av.logging.log(*MISSED)
         assert losses.heard()
         assert not losses.heard()
     av.logging.log(av.logging.ERROR, "rtsp", "RTP: PT=60: bad cseq 1234 expected=0001\n")
@@ -59,8 +53,7 @@ def test_what_is_late_or_twice_is_no_loss(losses: Losses, text: str) -> None:
 
 
 def test_other_threads_are_not_heard(losses: Losses, caplog: pytest.LogCaptureFixture) -> None:
-    text = (av.logging.WARNING, "rtsp", "RTP: missed 3 packets\n")
-    other = threading.Thread(target=lambda: av.logging.log(*text))
+    other = threading.Thread(target=lambda: av.logging.log(*MISSED))
     other.start()
     other.join()
     assert not losses.heard()
@@ -69,70 +62,81 @@ def test_other_threads_are_not_heard(losses: Losses, caplog: pytest.LogCaptureFi
 
 def test_not_wanted_is_silence() -> None:
     one = Losses(False)
-    av.logging.log(av.logging.WARNING, "rtsp", "RTP: missed 3 packets\n")
+    one.listen()
+    av.logging.log(*MISSED)
     assert not one.heard()
     assert av.logging.get_level() is None
     one.close()
 
 
-def received(folder: Path, codec: str, packets: list[bytes], losses: Losses) -> list[Judged]:
-    """What a receiver sees of RTP packets that are sent to it, judged."""
-    port = free_port(udp=True)
-    file = folder / f"{port}.sdp"
-    file.write_text(description(codec, port))
-    sender = threading.Thread(target=_send, args=(port, packets))
-    sender.start()
-    options = {"protocol_whitelist": "file,udp,rtp", "max_delay": str(int(LATE_S * 1e6)), "analyzeduration": "300000"}
-    found: list[Judged] = []
-    try:
-        with av.open(str(file), options=options, timeout=(20, END_S)) as container:
-            video = container.streams.video[0]
-            decoder, damage = prepare_decoder(video, 1), Damage(codec)
-            numbers = FrameNumbers(b"") if codec == "h264" else None
-            losses.heard()
-            try:
-                for at, packet in enumerate(container.demux(video)):
-                    packet.opaque = [at]
-                    lost = losses.heard()
-                    hole = numbers is not None and numbers.hole(bytes(packet))
-                    damage.packet(at, packet.is_keyframe, lost, hole or lost)
-                    for frame in decoder.decode(packet):
-                        number, flagged, key = frame.opaque[0], frame.is_corrupt, bool(frame.key_frame)  # type: ignore[index]
-                        corrupt = damage.picture(number, key, key, flagged, float(frame.time or 0))
-                        found.append(Judged(ticks(frame), number, corrupt, flagged, key, luma(frame)))
-            except av.FFmpegError:
-                pass  # nothing comes any more
-    finally:
-        sender.join()
-    return found
+def test_it_is_listened_to_while_anybody_wants_it() -> None:
+    level = logging.getLogger("libav").level
+    one, other, third = Losses(True), Losses(True), Losses(False)
+    other.listen()
+    third.close()
+    one.hush()
+    one.close()
+    av.logging.log(*MISSED)
+    assert other.heard()
+    other.hush()
+    other.hush()
+    assert av.logging.get_level() is None
+    av.logging.log(*MISSED)
+    assert not other.heard()
+    other.close()
+    assert logging.getLogger("libav").level == level
 
 
-def _send(port: int, packets: list[bytes]) -> None:
-    wait_for(lambda: bound(port), 20, "a receiver")
-    with socket.socket(type=socket.SOCK_DGRAM) as one:
-        for packet in packets:
-            wait_for(lambda: _waiting(port) < ROOM, 20, "the receiver has taken what was sent")
-            one.sendto(packet, (HOST, port))
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[bytes]]:
+    """The RTP packets of a clip."""
+
+    def of(codec: str) -> list[bytes]:
+        clip = moving_clip(tmp_path_factory.mktemp("rtp") / "clip.ts", codec, FRAMES)
+        with av.open(str(clip)) as container:
+            return rtp([one for one in container.demux(video=0) if one.size], codec)
+
+    return of
 
 
-def _waiting(port: int) -> int:
-    """Bytes that a socket has received and nobody has taken."""
-    found = re.search(rf":{port:04X} \S+ \S+ \w+:(\w+) ", Path("/proc/net/udp").read_text())
-    return int(found[1], 16) if found else 0
+def received(codec: str, packets: list[bytes]) -> list[Judged]:
+    """What the producer makes of what an RTSP server sends it."""
+    with Scripted(rtsp_lossy.sends(codec, packets)) as server:
+        return judged(server.address("rtsp://", "/cam"), mode="live", transport="udp", source_timeout=1)
 
 
 @pytest.mark.parametrize("codec", [pytest.param("h264", marks=pytest.mark.slow), "hevc"])
-def test_every_picture_that_shows_loss_is_known(tmp_path: Path, losses: Losses, codec: str) -> None:
-    clip = moving_clip(tmp_path / "clip.ts", codec, 75)
-    with av.open(str(clip)) as container:
-        packets = rtp([one for one in container.demux(video=0) if one.size], codec)
-    whole = received(tmp_path, codec, packets, losses)
-    assert len(whole) > 65
-    assert not any(one.damaged for one in whole)
+def test_every_picture_that_shows_loss_is_known(sent: Callable[[str], list[bytes]], codec: str) -> None:
+    packets = sent(codec)
     # What is read when the stream is opened is not listened to.
-    chance, opening = random.Random(2), len(packets) // 4
+    chance, opening = random.Random(2), len(packets) // 3
     left = [one for at, one in enumerate(packets) if at < opening or chance.random() > 0.03]
-    found = score(whole, received(tmp_path, codec, left, losses))
+    with ThreadPoolExecutor(2) as both:  # at the same time: one does not hear of the other's
+        whole, spoilt = both.map(lambda these: received(codec, these), (packets, left))
+    assert len(whole) > FRAMES - 10
+    assert not any(one.damaged for one in whole)
+    found = score(whole, spoilt)
     assert found.visible > 5
     assert found.missed == 0, found
     assert found.damaged < found.pictures
+    assert av.logging.get_level() is None
+
+
+@pytest.mark.parametrize(("threads", "level"), [(0, av.logging.WARNING), (2, None)])
+def test_where_it_is_listened_to(
+    opened: Opener, sent: Callable[[str], list[bytes]], threads: int, level: int | None
+) -> None:
+    """Not beside a decoder with several threads, which could stand still over it."""
+    with Scripted(rtsp_lossy.sends("h264", sent("h264"))) as server:
+        address = server.address("rtsp://", "/cam")
+        source = opened(address, mode="live", transport="udp", source_timeout=2, decode_threads=threads)
+        assert av.logging.get_level() == level
+        source.close()
+        assert av.logging.get_level() is None
+
+
+def test_what_comes_in_datagrams() -> None:
+    assert plan("rtsp://h/cam", transport="udp").over_datagrams
+    assert plan("rtp://h:5004").over_datagrams
+    assert not plan("rtsp://h/cam").over_datagrams
+    assert not plan("udp://h:5004").over_datagrams, "a transport stream's packets are counted themselves"

@@ -11,6 +11,8 @@ import pytest
 
 from common import config
 from common import messages as m
+from common.errors import SourceError
+from common.wire import MAX_PAYLOAD
 from producer.feed import Feed
 from producer.replay import MAX_BYTES
 from producer.source import Demuxed
@@ -331,3 +333,11 @@ def test_lossless_never_has_gaps(open_gop: Path) -> None:
     told = notices(bench.run())
     assert {notice.fate for notice in told} == {"sent", "not_sampled"}
     assert bench.feed.gaps == 0
+
+
+def test_a_packet_that_cannot_be_sent_ends_the_stream(open_gop: Path) -> None:
+    bench = Bench(open_gop)
+    huge = av.Packet(MAX_PAYLOAD + 1)
+    with pytest.raises(SourceError, match="a packet of 64 MiB is too large"):
+        bench.feed.take(Demuxed(0, huge, 0.0), 0.0)
+    bench.source.close()

@@ -15,8 +15,8 @@ from producer.intake import FILLERS, Intake
 from producer.source import Source
 from tests.feeds import settings
 from tests.servers import free_port
-from tests.servers_http import HttpServer, Scripted, mute, status, stream_of
-from tests.support import make_clip, wait_for
+from tests.servers_http import HttpServer, Scripted, file, folder, mute, status, stream_of
+from tests.support import ffmpeg, make_clip, wait_for
 
 #: Seconds for what takes a fraction of one on an idle machine.
 PATIENCE = 30.0
@@ -209,17 +209,62 @@ def test_one_that_sends_what_cannot_be_decoded(make: Make, clip: Path) -> None:
     with HttpServer({"/cam.ts": stream_of(clip, "mpegts")}) as server:
         intake = make(server.url("/cam.ts"))
         opened(intake)
-        assert not intake.is_blind(100.0, 102.9)
-        assert intake.is_blind(100.0, 103.1)
+        assert not intake.is_blind(2.9)
+        assert intake.is_blind(3.1)
         intake.gave(50.0)
-        assert not intake.is_blind(100.0, 100.9)
-        assert intake.is_blind(100.0, 101.1)
+        assert not intake.is_blind(0.9)
+        assert intake.is_blind(1.1)
         intake.lost(200.0, "gives no picture")
         assert intake.why == f"{server.url('/cam.ts')} gives no picture"
         assert opened(intake)
     file = make(clip)
     opened(file)
-    assert not file.is_blind(0.0, 1e6)
+    assert not file.is_blind(1e6)
+
+
+@pytest.fixture(scope="module")
+def hls(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
+    """A folder with ``over.m3u8``, and ``live.m3u8``, the same without its end."""
+    root = tmp_path_factory.mktemp("hls")
+    ffmpeg("-stream_loop", "2", "-i", clip, "-c", "copy", "-f", "hls", "-hls_time", "0.4", root / "over.m3u8")
+    (root / "live.m3u8").write_text((root / "over.m3u8").read_text().replace("#EXT-X-ENDLIST\n", ""))
+    return root
+
+
+@pytest.mark.parametrize(("path", "reason"), [("/cam.m3u8", "its playlist says that nothing follows"), ("/cam", "")])
+def test_a_live_stream_that_is_ended_in_order_comes_back(make: Make, hls: Path, path: str, reason: str) -> None:
+    """Its playlist is there, with an end now: what it lists was shown, and the run goes on."""
+    live, over = (file(hls / name, "application/vnd.apple.mpegurl") for name in ("live.m3u8", "over.m3u8"))
+    with HttpServer({**folder(hls), path: live}) as server:
+        intake = make(server.url(path))
+        source = opened(intake)
+        assert (source.live, source.finite) == (True, False)
+        wait_for(source.take, PATIENCE, "a packet")
+        intake.gave(time.monotonic())
+        server.routes[path] = over
+        drained(source)
+        assert intake.returns()
+        intake.lost(time.monotonic())
+        reasons = f"{server.url(path)} has ended: {reason or 'what is there now is a recording'}"
+        wait_for(lambda: intake.poll(time.monotonic()) or intake.why == reasons, PATIENCE, "the reason")
+        asked = server.requests.count(path)
+        wait_for(lambda: intake.poll(time.monotonic()) or server.requests.count(path) > asked + 1, PATIENCE, "tries")
+        assert intake.source is None
+        assert intake.filler_due(time.monotonic())
+        server.routes[path] = live
+        assert not opened(intake).finite
+
+
+def test_a_recording_on_a_server_is_played_again_and_again(make: Make, hls: Path) -> None:
+    """What had an end from the first is no stream that is over."""
+    with HttpServer(folder(hls)) as server:
+        intake = make(server.url("/over.m3u8"), loop=True, mode="lossless")
+        for _ in range(3):
+            source = opened(intake)
+            intake.gave(time.monotonic())
+            drained(source)
+            assert intake.returns()
+            intake.lost(time.monotonic())
 
 
 def test_what_is_of_no_use_is_closed(make: Make, clip: Path) -> None:

@@ -322,4 +322,4 @@ def test_two_tracks_of_sound_go_each_its_way() -> None:
         first = line.sound(0, number * 1920 + clock * 48_000, 1920, 0.0)
         second = line.sound(1, None if number % 10 == 5 else number * 40, 40, 0.0)
         assert (first, second) == (number * 1920, number * 40)
-    assert line.repairs == {"jumped_ahead": 1, "sound_missing_pts": 10}
+    assert line.repairs == {"sound_jumped_ahead": 1, "sound_missing_pts": 10}
