@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,16 +15,32 @@ from typing import Annotated, Literal
 import msgspec
 
 from common.errors import UsageError
-from common.messages import Mode, Name, Seconds, Side
+from common.messages import MAX_NAME, Mode, Name, Seconds, Side
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Bytes = Annotated[int, msgspec.Meta(ge=1)]
 #: A second's frames; the least is one in a quarter of an hour or so.
 Rate = Annotated[float, msgspec.Meta(ge=0.001, le=1e6)]
+#: A path or an address.
+Where = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\x00]*\Z")]
+#: What is shown on terminals, and stands on the command lines of parts: no control characters.
+Title = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+#: Most frames that are under way between the ends, or with the model: what the sink can keep apart.
+MAX_WINDOW = 16384
+Window = Annotated[int, msgspec.Meta(ge=1, le=MAX_WINDOW)]
+
+#: Scheme, host, port with its colon, and the rest; a user and a password stand before the host.
+_ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(?:[^/?#]*@)?(\[[^\]/]*\]|[^/?#:]*)(:[0-9]*)?(.*)", re.DOTALL)
+_PORTS = {"rtmp": ":1935", "rtsp": ":554", "rtsps": ":322", "rtmps": ":443"}
 
 #: x264's presets, the fastest first.
 PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+)  # fmt: skip
+#: x264's tunes, of which several can be joined with commas, and the empty one.
+TUNES = (
+    "", "film", "animation", "grain", "stillimage", "psnr", "ssim", "fastdecode", "zerolatency",
 )  # fmt: skip
 
 
@@ -38,8 +55,8 @@ class Broker(Section, frozen=True, kw_only=True):
     frames: str
     workers: str
     news: str
-    #: A worker that is silent for this many seconds is taken for dead.
-    heartbeat_timeout: Seconds = 1.5
+    #: A worker that is silent for this many seconds is taken for dead; it beats every quarter of one.
+    heartbeat_timeout: Annotated[float, msgspec.Meta(ge=0.5, le=1e6)] = 1.5
     #: Broken-off or failed attempts after which a frame is given up.
     max_attempts: Positive = 3
     #: Most frames and bytes queued for one stream.
@@ -58,7 +75,7 @@ class Output(Section, frozen=True, kw_only=True):
     """``[[streams.outputs]]``: one file to write, one address to send to, or one HLS playlist."""
 
     #: A file; an address for ``rtmp``, ``rtsp``, ``srt`` and ``udp``; the playlist for ``hls``.
-    path: str
+    path: Where
     kind: FileKind | SentKind
     #: Files: begin a new one after so many seconds, at a keyframe. HLS: length of a segment.
     segment: Seconds | None = None
@@ -73,14 +90,14 @@ class Encoding(Section, frozen=True, kw_only=True):
     crf: Annotated[float, msgspec.Meta(ge=0, le=51)] = 23
     tune: str = ""
     #: Longest distance of two keyframes, in seconds.
-    keyframe_interval: Seconds = 2.0
+    keyframe_interval: Annotated[float, msgspec.Meta(ge=0.01, le=1e6)] = 2.0
 
 
 class Workers(Section, frozen=True, kw_only=True):
     """``[workers]``"""
 
-    model: str
-    count: Positive = 1
+    model: Title
+    count: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
     #: Least score of a finding, for the built-in detectors; None: the model's own.
     threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     device: str = "auto"
@@ -106,13 +123,13 @@ class Sink(Section, frozen=True, kw_only=True):
 class Stream(Section, frozen=True, kw_only=True):
     """``[[streams]]``: a source, what is asked of it, and where it goes."""
 
-    name: Name
-    source: str
+    name: Title
+    source: Where
     outputs: Annotated[list[Output], msgspec.Meta(min_length=1)]
-    model: Name
+    model: Title
     mode: Mode = "lossless"
     #: Live: how long the sink waits for a result, in seconds.
-    latency: Seconds = 0.5
+    latency: Annotated[float, msgspec.Meta(ge=0.001, le=1e6)] = 0.5
     #: Infer every n-th frame, or at most so many a second.
     every: Positive = 1
     fps: Rate | None = None
@@ -121,10 +138,10 @@ class Stream(Section, frozen=True, kw_only=True):
     codec: Literal["jpeg", "i420"] = "jpeg"
     quality: Annotated[int, msgspec.Meta(ge=1, le=100)] = 85
     #: Announced frames that are not yet resolved: most in number and in bytes.
-    window: Positive = 256
+    window: Window = 256
     window_bytes: Bytes = 64 * 2**20
     #: Most frames sent to the model and not yet answered.
-    in_flight: Positive = 96
+    in_flight: Window = 96
     #: How long boxes are shown on frames that were not inferred, in seconds.
     carry: Seconds = 1.0
     #: Files: read them no faster than they play. Live streams always do.
@@ -143,11 +160,11 @@ class Stream(Section, frozen=True, kw_only=True):
     source_wait: Seconds = 1e6
     #: Live: show a picture that says so while the source is away; ``placeholder_image``: this one.
     placeholder: bool = False
-    placeholder_image: str | None = None
+    placeholder_image: Where | None = None
     #: A source that comes back with another size or sound is fitted into the running outputs, or begins new parts.
     on_change: Literal["fit", "part"] = "fit"
     #: Where the ledger is written; None: beside the first output.
-    ledger: str | None = None
+    ledger: Where | None = None
     encoding: Encoding = Encoding()
     #: Decoder threads at both ends; 0: by picture size.
     decode_threads: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
@@ -163,8 +180,12 @@ class Security(Section, frozen=True, kw_only=True):
 class Metrics(Section, frozen=True, kw_only=True):
     """``[metrics]``: loopback ports, none by default."""
 
-    broker: int | None = None
-    sink: int | None = None
+    broker: Port | None = None
+    sink: Port | None = None
+
+    def __post_init__(self) -> None:
+        if self.broker is not None and self.broker == self.sink:
+            raise ValueError("Broker and sink need ports of their own")
 
 
 class Fleet(Section, frozen=True, kw_only=True):
@@ -199,14 +220,33 @@ def load(path: Path) -> Fleet:
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise UsageError(f"{path}: {error}") from None
     _refuse_twice(path, "stream", [stream.name for stream in fleet.streams])
-    _refuse_twice(path, "output", [os.path.abspath(one.path) for stream in fleet.streams for one in stream.outputs])
+    _refuse_twice(path, "output", [place_of(one.path) for stream in fleet.streams for one in stream.outputs])
     return fleet
 
 
 def _refuse_twice(path: Path, what: str, names: list[str]) -> None:
+    known: set[str] = set()
     for name in names:
-        if names.count(name) > 1:
+        if name in known:
             raise UsageError(f"{path}: {what} {name!r} is there twice")
+        known.add(name)
+
+
+def place_of(path: str) -> str:
+    """One name for what ``path`` may be written as in several ways: a file without links, an address without what does
+    not change where it leads to (user, default port, a slash at the end)."""
+    found = _ADDRESS.fullmatch(path)
+    if found is None:
+        try:
+            return os.path.realpath(path)
+        except (OSError, ValueError):  # no file can have this name
+            return path
+    scheme, host, port, rest = found[1].lower(), found[2].lower(), found[3] or "", found[4]
+    if scheme in ("udp", "srt"):
+        rest = "" if scheme == "udp" else rest[rest.find("?") :] if "?" in rest else ""
+    if port == _PORTS.get(scheme):
+        port = ""
+    return f"{scheme}://{'127.0.0.1' if host == 'localhost' else host}{port}{rest.rstrip('/')}"
 
 
 def dump(fleet: Fleet) -> bytes:

@@ -1,7 +1,8 @@
 """How every part starts and stops: signals, the parent's death, exit codes.
 
-First SIGTERM: drain. Second SIGTERM: leave at once. Children of ``headrace run`` ignore the terminal's SIGINT (their
-parent tells them what to do) and drain when their parent is gone.
+First SIGTERM: drain. Second SIGTERM: leave at once. SIGHUP, by which a terminal goes away, drains too, unless it is
+ignored already (nohup), and says nothing more where it comes again. Children of ``headrace run`` ignore the terminal's
+SIGINT and SIGHUP (their parent tells them what to do) and drain when their parent is gone.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class Stopper:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN if self._parent else self._on_signal)
         if self._parent:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._on_signal)
+        if self._parent:
             die_with_parent(self._parent)
 
     @contextlib.contextmanager
@@ -74,6 +79,8 @@ class Stopper:
         return bool(self._parent) and os.getppid() != self._parent
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.draining and number == signal.SIGHUP:
+            return
         if self.draining:
             remove_run_folder_if_orphaned()
             os._exit(Exit.INTERRUPTED)

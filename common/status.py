@@ -1,40 +1,91 @@
-"""A part's word to whoever started it: JSON lines on a pipe. A slow reader loses lines, it never holds us up."""
+"""A part's word to whoever started it: JSON lines on a pipe. A slow reader loses lines, it never holds us up.
+
+What is lost is what comes again (progress); what is said once waits here until the pipe takes it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import struct
+import termios
+from collections import deque
 from typing import Any
+
+#: Events that are said again and again, so that one that is lost is no loss. All others are said once.
+REPEATED = frozenset({"progress", "opening", "troubles"})
+#: Longest line, in bytes: of a longer one, the lists are cut.
+MAX_LINE = 2**20
+#: Most lines that wait, and the most they hold, in bytes; the oldest ones beyond are dropped.
+MAX_WAITING, MAX_BYTES = 1024, 8 * 2**20
+#: What is said again and again may fill this share of the pipe; the rest is for what is said once.
+SHARE = 1 / 4
 
 
 class Status:
-    """Writes to file descriptor ``fd``; with ``None`` all is swallowed."""
+    """Writes to file descriptor ``fd``; with ``None`` all is swallowed. ``dropped`` counts lines."""
 
     def __init__(self, fd: int | None, part: str) -> None:
         self._fd = fd
         self._part = part
         self._rest = b""
+        self._waiting: deque[bytes] = deque()
+        self._held = 0  # bytes of what waits
         self.dropped = 0
         if fd is not None:
             os.set_blocking(fd, False)
 
     def say(self, event: str, **fields: Any) -> None:
-        """One line. Only what does not fit into the pipe now is dropped, and never half a line."""
+        """One line, never half a one. Progress that does not fit into the pipe now is dropped; what else is said comes
+        with the next word, in order."""
         if self._fd is None:
             return
-        line = json.dumps({"part": self._part, "event": event, **fields}, default=str).encode() + b"\n"
-        if not self._flush():
-            self.dropped += 1
+        if event in REPEATED:
+            if self._flush() and not self._crowded():
+                self._rest = self._line(event, fields)
+                self._flush()
+            else:
+                self.dropped += 1
             return
-        self._rest = line
+        line = self._line(event, fields)
+        self._waiting.append(line)
+        self._held += len(line)
         self._flush()
+        while len(self._waiting) > MAX_WAITING or self._held > MAX_BYTES:
+            self._held -= len(self._waiting.popleft())
+            self.dropped += 1
+
+    def _line(self, event: str, fields: dict[str, Any]) -> bytes:
+        while True:
+            record = {"part": self._part, "event": event, **fields}
+            line = json.dumps(record, default=str, ensure_ascii=False).encode(errors="replace") + b"\n"
+            lists = {key: value for key, value in fields.items() if isinstance(value, list) and value}
+            if len(line) <= MAX_LINE or not lists:
+                return line
+            longest = max(lists, key=lambda key: len(json.dumps(lists[key], default=str)))
+            fields = {**fields, longest: lists[longest][: len(lists[longest]) // 2]}
+
+    def _crowded(self) -> bool:
+        """Whether the pipe holds so much that only what is said once is to be added."""
+        assert self._fd is not None
+        try:
+            (unread,) = struct.unpack("i", fcntl.ioctl(self._fd, termios.FIONREAD, b"\0" * 4))
+            return bool(unread > SHARE * fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ))
+        except OSError:  # no pipe
+            return False
 
     def _flush(self) -> bool:
+        """Write what waits; False where the pipe is full before that is done."""
         try:
-            while self._rest and self._fd is not None:
+            while self._fd is not None and (self._rest or self._waiting):
+                if not self._rest:
+                    self._rest = self._waiting.popleft()
+                    self._held -= len(self._rest)
                 self._rest = self._rest[os.write(self._fd, self._rest) :]
         except BlockingIOError:
             return False
         except OSError:  # nobody reads any more
-            self._fd, self._rest = None, b""
+            self._fd, self._rest, self._held = None, b"", 0
+            self._waiting.clear()
         return True

@@ -17,16 +17,19 @@ from deploy.folder import CONTROL, found
 
 #: A fleet that does not answer within so many seconds hangs; when all are looked for, sooner.
 ANSWER_S, LOOK_S = 10.0, 2.0
+#: Pause before another try to be let in, in seconds.
+CROWDED_S = 0.05
 
 
 def ask(folder: Path, request: Request, seconds: float = ANSWER_S) -> Answer:
     """The answer of the fleet in ``folder``. Raises LinkError where there is none, or the error that it answers."""
+    deadline = time.monotonic() + seconds
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.settimeout(seconds)
-            connection.connect(str(folder / CONTROL))
+            _connect(connection, str(folder / CONTROL), deadline)
             connection.sendall(msgspec.json.encode(request) + b"\n")
-            data = b"".join(_all(connection, time.monotonic() + seconds))
+            data = b"".join(_all(connection, deadline))
             answer = msgspec.json.decode(data, type=Answer)
         except TimeoutError:
             raise LinkError(f"the fleet in {folder} does not answer") from None
@@ -37,6 +40,18 @@ def ask(folder: Path, request: Request, seconds: float = ANSWER_S) -> Answer:
             answer.error
         )
     return answer
+
+
+def _connect(connection: socket.socket, path: str, deadline: float) -> None:
+    """Unlike with other sockets, the kernel does not wait where many others wait already."""
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError from None
+            time.sleep(CROWDED_S)
 
 
 def _all(connection: socket.socket, deadline: float) -> Iterator[bytes]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import selectors
@@ -14,12 +16,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from common import status
 from common.lifecycle import FOLDER_ENV, PARENT_ENV
 
-#: Longest line that is kept of a child, in bytes; a longer one is dropped.
+#: Longest line that is kept of a child's log, in bytes; a longer one is dropped.
 MAX_LINE = 64 * 1024
+#: What the sink's status pipe holds, in bytes: it speaks of all streams. The kernel's 64 KiB are enough for the others,
+#: and what one user's pipes may hold together is limited.
+SINK_PIPE = 2**20
 #: Most bytes read from one child's pipe before the others get their turn (a model may print without end).
 MAX_READ = 256 * 1024
+#: What a terminal sends to all of its processes: Ctrl-C, and that it is gone. What is to become of the parts then is
+#: their parent's business.
+TERMINAL = (signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,11 @@ def command_of(name: str, stream: str = "") -> tuple[str, list[str]]:
     if name.startswith("worker"):
         return "workers", ["--name", name]
     module, _, own = name.partition(":")
-    return module, ["--stream", own or stream] if module == "producer" else []
+    if module != "producer":
+        return module, []
+    name = own or stream
+    # One that begins with a dash would be taken for an option.
+    return module, [f"--stream={name}"] if name.startswith("-") else ["--stream", name]
 
 
 @dataclass(slots=True)
@@ -79,12 +92,20 @@ class Children:
         self._selector.unregister(fd)
 
     def start(self, name: str, module: str, arguments: Sequence[str], stdin: bool = False) -> Child:
-        """Start ``python -m module arguments`` under ``name``. ``stdin``: our standard input is its own."""
+        """Start ``python -m module arguments`` under ``name``. ``stdin``: our standard input is its own.
+
+        Raises OSError where that cannot be done, now: nothing has been started then.
+        """
+        if name in self.alive:
+            raise OSError(errno.EBUSY, f"another {name} has not ended yet")
         reader, writer = os.pipe()
+        if module == "sink":
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, SINK_PIPE)
         environment = os.environ | {PARENT_ENV: str(os.getpid()), FOLDER_ENV: self._folder, "PYTHONUNBUFFERED": "1"}
-        # Blocked here, the terminal's SIGINT stays blocked in the child, from its first instruction on. One that comes
+        # Blocked here, the terminal's signals stay blocked in the child, from its first instruction on. One that comes
         # for us meanwhile is delivered afterwards.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
         try:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments, "--status-fd", str(writer)],
@@ -94,16 +115,18 @@ class Children:
                 pass_fds=(writer,),
                 env=environment,
             )
+        except BaseException:
+            os.close(reader)
+            raise
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)
             os.close(writer)
         assert process.stdout is not None
-        child = Child(name, process, status_fd=reader)
+        child = self.alive[name] = Child(name, process, status_fd=reader)
         for fd in (reader, process.stdout.fileno()):
             os.set_blocking(fd, False)
             child.pipes[fd] = bytearray()
             self._selector.register(fd, selectors.EVENT_READ, child)
-        self.alive[name] = child
         return child
 
     def listen(self, seconds: float) -> Iterator[Said]:
@@ -161,7 +184,7 @@ class Children:
                 while (at := buffer.find(b"\n")) >= 0:
                     line, buffer[: at + 1] = bytes(buffer[:at]), b""
                     yield self._said(child, fd, line)
-                if len(buffer) > MAX_LINE:
+                if len(buffer) > (status.MAX_LINE if fd == child.status_fd else MAX_LINE):
                     buffer.clear()
                 if most <= 0:
                     return

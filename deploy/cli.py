@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from common.log import mask
 from deploy import cli_run, cli_streams, spec
 from deploy.display import say
 from deploy.faults import command as faults_command
+from deploy.text import check_text
 
 app = typer.Typer(
     name="headrace",
@@ -93,11 +95,19 @@ app.command(epilog=faults_command.EXAMPLES)(faults_command.faults)
 
 def main() -> None:
     """Entry point: the user's errors become one line and an exit code."""
-    sys.exit(_answer(sys.argv[1:] or ["--help"]))
+    code = _answer(sys.argv[1:] or ["--help"])
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # nobody reads it any more, which is no matter of the exit code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def _answer(arguments: list[str]) -> int:
     try:
+        for argument in arguments:
+            check_text(argument)
         return int(app(arguments, prog_name="headrace", standalone_mode=False) or 0)
     except HeadraceError as error:
         say(mask(str(error)))
@@ -111,10 +121,11 @@ def _answer(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  told below, or shown with its trace
         # The parser's own errors, by their shape: typer brings its parser along, or not, by version.
         if (words := getattr(error, "format_message", None)) is None:
-            traceback.print_exc()
+            with contextlib.suppress(OSError):
+                print(mask(traceback.format_exc()), end="", file=sys.stderr)
             return int(Exit.CRASH)
         where = getattr(getattr(error, "ctx", None), "command_path", "headrace")
-        say(f"{' '.join(words().split()).rstrip('.')}: see {where} --help")
+        say(mask(f"{' '.join(words().split()).rstrip('.')}: see {where} --help"))
         return int(Exit.USAGE)
 
 

@@ -75,7 +75,9 @@ StreamName = Annotated[
 ]
 Segment = Annotated[
     str | None,
-    typer.Option(help="begin a new file every 10m (a name such as rec-%Y%m%d-%H%M%S.mp4); HLS: a segment's length"),
+    typer.Option(
+        help="begin a new file every 10m (a name such as rec-%Y%m%d-%H%M%S.mp4); HLS alone: a segment's length"
+    ),
 ]
 Realtime = Annotated[bool, typer.Option("--realtime", help="play a file at its own speed")]
 Loop = Annotated[bool, typer.Option("--loop", help="play a file again and again, at its own speed")]

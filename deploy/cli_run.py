@@ -131,5 +131,7 @@ def perform(build: Callable[[Path], config.Fleet], name: str, verbose: bool = Fa
     if code not in (Exit.OK, Exit.INTERRUPTED):
         names = ", ".join(life.name for life in bad)
         several = f"{len(bad)} of {len(job.streams)} streams did not end well: {names}"
+        if not bad:
+            several = "streams that have ended long ago did not end well: see the lines above"
         say(several if job.streams.several else incomplete(bad[0].result if bad else None))
     return code

@@ -21,6 +21,7 @@ from deploy.ask import ask, find
 from deploy.control import Add, Answer, List, Remove, Row
 from deploy.fleetfile import FleetFile
 from deploy.folder import CONFIG
+from deploy.text import check_text
 
 app = typer.Typer(help="List, add and remove streams of a running fleet; the others go on.", rich_markup_mode=None)
 
@@ -125,11 +126,11 @@ def _absolute(stream: config.Stream) -> config.Stream:
 
 def _local(source: str, path: Path) -> str:
     """An absolute source; a device keeps its options."""
-    return source if path.is_absolute() and not source.startswith("file:") else os.path.abspath(path)
+    return source if path.is_absolute() and not source.startswith("file:") else _from_here(str(path))
 
 
 def _from_here(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)
+    return path if "://" in path else check_text(os.path.abspath(path))
 
 
 def _show(answer: Answer) -> None:

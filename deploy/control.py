@@ -6,7 +6,6 @@ peer that sends too much, or nothing, is dropped.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import socket
@@ -21,10 +20,17 @@ from common.errors import LinkError
 from common.messages import Name, Seconds
 from deploy.folder import CONTROL
 
-#: Most peers at a time, and most bytes of a request or an answer.
+#: Most peers that have not asked yet, and most bytes of a request or an answer.
 MAX_PEERS, MAX_BYTES = 16, 4 * 2**20
+#: Most peers who wait to be let in.
+BACKLOG = 128
+#: Most peers whose question is under way: a stream that is removed takes its time.
+MAX_WAITING = 256
 #: A peer that has not said what it wants after so many seconds is dropped.
 PATIENCE_S = 5.0
+#: Where nobody can be let in, for want of descriptors, the next try is so many seconds later.
+DEAF_S = 0.5
+BUSY = "the fleet has too many questions to answer: ask again"
 
 
 class List(msgspec.Struct, frozen=True, tag="list"):
@@ -104,20 +110,34 @@ class Server:
     """The fleet's end. Never blocks; ``fileno`` is readable when :meth:`poll` has something to do."""
 
     def __init__(self, folder: Path) -> None:
+        self._path = folder / CONTROL
         self._selector = selectors.EpollSelector()
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._listener.bind(str(folder / CONTROL))
-        self._listener.listen(MAX_PEERS)
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._deaf_until: float | None = None
+        self._listen()
         self._decoder = msgspec.json.Decoder(Request)
         self._peers: dict[int, Peer] = {}
 
     def fileno(self) -> int:
         return self._selector.fileno()
 
+    def mend(self) -> bool:
+        """Listen anew where the socket's file is gone. Returns whether it was. Raises OSError."""
+        if self._path.exists():
+            return False
+        old = self._listener
+        self._listen()
+        if self._deaf_until is None:
+            self._selector.unregister(old)
+        self._deaf_until = None
+        old.close()
+        return True
+
     def poll(self, now: float) -> list[tuple[Peer, Request]]:
         """What was asked since the last call."""
         asked: list[tuple[Peer, Request]] = []
+        if self._deaf_until is not None and now >= self._deaf_until:
+            self._deaf_until = None
+            self._selector.register(self._listener, selectors.EVENT_READ)
         for key, events in self._selector.select(0):
             if key.fd == self._listener.fileno():
                 self._accept(now)
@@ -142,17 +162,39 @@ class Server:
         self._selector.close()
         self._listener.close()
 
+    def _listen(self) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            listener.bind(str(self._path))
+            listener.listen(BACKLOG)
+            self._selector.register(listener, selectors.EVENT_READ)
+        except OSError:
+            listener.close()
+            raise
+        self._listener = listener
+
     def _accept(self, now: float) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             connection, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # no descriptor is left: whoever waits would wake us again and again
+            self._selector.unregister(self._listener)
+            self._deaf_until = now + DEAF_S
+            return
+        peer = Peer(connection, now)
+        try:
             connection.setblocking(False)
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            user = struct.unpack("3i", credentials)[1]
-            if len(self._peers) >= MAX_PEERS or user not in (os.geteuid(), 0):
+            silent = sum(not one.asked for one in self._peers.values())
+            if silent >= MAX_PEERS or struct.unpack("3i", credentials)[1] not in (os.geteuid(), 0):
                 connection.close()
                 return
-            self._peers[connection.fileno()] = Peer(connection, now)
             self._selector.register(connection, selectors.EVENT_READ)
+        except OSError:
+            connection.close()
+            return
+        self._peers[connection.fileno()] = peer
 
     def _read(self, peer: Peer) -> Request | None:
         try:
@@ -170,6 +212,9 @@ class Server:
             return None
         peer.asked = True
         peer.inbox.clear()
+        if sum(one.asked for one in self._peers.values()) > MAX_WAITING:
+            self.answer(peer, Answer(error=BUSY, exit_code=LinkError.exit_code))
+            return None
         try:
             return self._decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -49,6 +49,10 @@ class Deaths:
         """``name`` does not come back."""
         self._parts.pop(name, None)
 
+    def knows(self, name: str) -> bool:
+        """Whether ``name`` has died before."""
+        return name in self._parts
+
     def waits(self, name: str) -> bool:
         """Whether ``name`` is to be started again."""
         part = self._parts.get(name)

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -16,8 +16,8 @@ from deploy.ailing import ABOUT, Ailing, fit, printable
 from deploy.children import Said
 from deploy.streams import StreamLife, Streams, part_of, stream_in
 
-#: Seconds between two plain progress lines.
-PLAIN_S = 2.0
+#: Seconds between two plain progress lines, and between two looks of a terminal's.
+PLAIN_S, SHOW_S = 2.0, 0.25
 #: What each state means to a reader of the ledger.
 MEANINGS = {
     "annotated": "shows its own results",
@@ -42,11 +42,27 @@ SMALL_BAR_WIDTH = 16
 MAX_NAME = 24
 
 
-class _Console(Console):
-    """Falls silent when nobody reads any more; rich would end the process."""
+class _Unbreakable:
+    """``file``, which is dropped when nobody reads it any more: a terminal that is gone must not end the run."""
 
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _console(file: TextIO, **more: Any) -> Console:
+    return Console(file=cast(IO[str], _Unbreakable(file)), highlight=False, **more)
 
 
 class RunDisplay:
@@ -55,7 +71,7 @@ class RunDisplay:
     def __init__(
         self, verbose: bool = False, console: Console | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._console = console or _Console(stderr=True, highlight=False)
+        self._console = console or _console(sys.stderr)
         self._verbose, self._clock = verbose, clock
         self._progress: Progress | None = None
         self._bar = BarColumn(BAR_WIDTH)
@@ -68,11 +84,12 @@ class RunDisplay:
                 TimeRemainingColumn(compact=True),
                 console=self._console,
                 transient=True,
+                refresh_per_second=1 / SHOW_S,
             )
             self._progress.start()
         self._several = False
         self._away: set[str] = set()
-        self._next_line = clock() + PLAIN_S
+        self._next_line, self._next_look = clock() + PLAIN_S, clock()
 
     def said(self, said: Said) -> None:
         """A line of a child."""
@@ -85,10 +102,7 @@ class RunDisplay:
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        try:
-            self._console.print(text, markup=False, emoji=False, soft_wrap=True)
-        except OSError:  # a terminal that is gone must not end the run
-            self._console.quiet = True
+        self._console.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def tick(self, streams: Streams, ailing: Ailing) -> None:
         """Called several times a second."""
@@ -97,14 +111,18 @@ class RunDisplay:
             self._several, self._bar.bar_width = True, SMALL_BAR_WIDTH
         self._tell_returns(streams)
         if self._progress is not None:
-            self._show(self._progress, streams, ailing, now)
+            # Whoever calls does so with each word of any part.
+            if now >= self._next_look:
+                self._next_look = now + SHOW_S
+                self._show(self._progress, streams, ailing, now)
         elif now >= self._next_line and any(life.known for life in streams):
             self._next_line = now + PLAIN_S
             if self._several:
                 self.note(_summary(list(streams), ailing, now))
             else:
+                words, about = ailing.words(now), ailing.about(now)
                 for life in streams:
-                    self.note(_text(life, ailing.words(now), ailing.about(now), now))
+                    self.note(_text(life, words, about, now))
 
     def close(self) -> None:
         if self._progress is not None:
@@ -112,9 +130,11 @@ class RunDisplay:
             self._progress = None
 
     def _show(self, progress: Progress, streams: Streams, ailing: Ailing, now: float) -> None:
-        """One line a stream; of several, those that have not ended, below one line of all."""
+        """One line a stream; of several, those that have not ended, below one line of all, as many as there is room
+        for."""
         shown: dict[str, tuple[str, str, int, int | None]] = {}
         width = self._console.width - BESIDE
+        words, about = ([] if self._several else ailing.words(now)), ailing.about(now)
         if self._several:
             width += BAR_WIDTH - SMALL_BAR_WIDTH
             ended = sum(life.ended is not None for life in streams)
@@ -122,12 +142,14 @@ class RunDisplay:
             shown[""] = f"{len(streams)} streams", text, ended, len(streams)
         for life in streams:
             title = "annotating" if life.resolved else "starting"
-            words = ailing.words(now)
             if self._several:
                 if life.ended is not None:
                     continue
+                if len(shown) >= self._console.height - 1:
+                    break
                 title, words = printable(life.name)[:MAX_NAME], _own_words(life, ailing, now)
-            shown[life.name] = title, _text(life, words, ailing.about(now), now, width), life.resolved, life.total
+            shown[life.name] = title, _text(life, words, about, now, width), life.resolved, life.total
+        progress.disable = True  # it would draw all of them for each new one
         for name in self._tasks.keys() - shown.keys():
             progress.remove_task(self._tasks.pop(name))
         if "" in shown and "" not in self._tasks:  # the line of all is the first one
@@ -138,6 +160,7 @@ class RunDisplay:
             if name not in self._tasks:
                 self._tasks[name] = progress.add_task(title, total=None, text="")
             progress.update(self._tasks[name], description=title, completed=completed, total=total, text=text)
+        progress.disable = False
 
     def _tell_returns(self, streams: Streams) -> None:
         """That a source is away is in the log; here it is said that it is back."""
@@ -208,7 +231,7 @@ def say(line: str) -> None:
 
 def show_ledgers(results: list[dict[str, Any]]) -> None:
     """The ledger on standard output: of one stream a table with reasons, of several a row each."""
-    console = _Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    console = _console(sys.stdout, markup=False, emoji=False)
     console.print(_one(results[0]) if len(results) == 1 else _many(results))
     for result in results:
         for path in result["parts"]:

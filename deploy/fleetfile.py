@@ -28,10 +28,10 @@ import msgspec
 
 from common import config
 from common.errors import HeadraceError, UsageError
-from common.files import local_path
 from common.log import mask
 from deploy import spec
-from deploy.outputs import output_of
+from deploy.outputs import output_of, share_segment
+from deploy.places import Places
 
 #: What describes the fleet; [defaults] and [[streams]] describe the streams.
 SECTIONS = ("workers", "broker", "sink", "security", "metrics")
@@ -106,9 +106,11 @@ class FleetFile:
     def streams(self, workers: config.Workers, folder: Path) -> list[config.Stream]:
         """All streams, complete. Raises UsageError, SourceError, OutputError."""
         found: list[config.Stream] = []
+        places = Places()
+        places.keep(self._path)
         for number in range(len(self._entries)):
             stream = self._stream(number, workers, folder)
-            if problem := spec.clash(stream, found):
+            if problem := places.add(stream):
                 raise self._error(f"streams[{number}]", problem)
             found.append(stream)
         return found
@@ -125,13 +127,13 @@ class FleetFile:
         self._convert(where, {"name": "-", "model": "-", **raw, "outputs": stand_in}, config.Stream, set(entry))
         if not isinstance(texts, list) or not texts:
             raise self._error(f"{where}.outputs", 'write a list of outputs, such as ["out.mp4"]', texts)
-        outputs = [self._output(f"{where}.outputs[{at}]", one, raw["source"], segment) for at, one in enumerate(texts)]
+        outputs = [self._output(f"{where}.outputs[{at}]", one) for at, one in enumerate(texts)]
         try:
-            return spec.complete(raw, outputs, workers, folder)
+            return spec.complete(raw, share_segment(outputs, segment), workers, folder)
         except HeadraceError as error:
             raise type(error)(f"{self._path}: {where} ({raw.get('name') or mask(raw['source'])}): {error}") from None
 
-    def _output(self, where: str, given: object, source: str, segment: float | None) -> config.Output:
+    def _output(self, where: str, given: object) -> config.Output:
         raw = {"path": given} if isinstance(given, str) else given
         if not isinstance(raw, dict):
             raise self._error(where, "an output is a text or {path = …, kind = …}", given)
@@ -139,7 +141,7 @@ class FleetFile:
         known = self._convert(where, {"kind": "jsonl", **raw}, config.Output)
         try:
             kind = known.kind if "kind" in raw else None
-            return output_of(known.path, local_path(source), raw.get("segment", segment), kind)
+            return output_of(known.path, raw.get("segment"), kind)
         except HeadraceError as error:
             raise type(error)(f"{self._path}: {where}: {error}") from None
 

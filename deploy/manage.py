@@ -6,16 +6,17 @@ is forgotten here and who asked gets the answer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Protocol
 
 from common import config
-from common.errors import LinkError, ModelError, UsageError
+from common.errors import LinkError, ModelError, OutputError, UsageError
 from common.log import mask
 from deploy.ailing import Ailing
 from deploy.children import Said
 from deploy.control import Add, Answer, List, OutputRow, Peer, Remove, Request, Row, Server
-from deploy.spec import clash
+from deploy.places import Places
 from deploy.streams import StreamLife, Streams, part_of
 
 #: Most streams of one fleet, those that have ended included.
@@ -23,6 +24,8 @@ MAX_STREAMS = 256
 #: The sink looks at the configuration several times a second. So long, in seconds, its word that it has forgotten a
 #: stream is waited for.
 FORGET_S = 5.0
+#: Where the configuration cannot be written, the next try is so many seconds later.
+WRITE_S = 1.0
 
 
 class Fleet(Protocol):
@@ -36,6 +39,7 @@ class Fleet(Protocol):
     def stopping(self) -> bool: ...
     @property
     def has_sink(self) -> bool: ...
+    def note(self, text: str) -> None: ...
     def write(self) -> None: ...
     def start(self, name: str) -> None: ...
     def drain(self, life: StreamLife) -> None: ...
@@ -60,6 +64,7 @@ class Manager:
         self._run, self._known, self._name, self._server = run, known, name, server
         self._models = [known.workers.model]
         self._leaving: dict[str, _Leaving] = {}
+        self._unwritten, self._write_at = "", 0.0  # why the configuration could not be written, and when to try again
 
     def serve(self, now: float) -> None:
         """Answer what was asked."""
@@ -88,17 +93,46 @@ class Manager:
                 if now > leaving.kill_at:
                     self._run.kill(part_of(name))
             elif leaving.forget_at is None:
-                leaving.forget_at, life.removed = now + FORGET_S, True
-                self._run.write()
+                life.dropped = True
+                if self._write(now):
+                    leaving.forget_at = now + FORGET_S
+                else:
+                    self._put_off(life, leaving)
             elif leaving.forgotten or not self._run.has_sink or now > leaving.forget_at:
                 self._gone(life)
 
     def close(self) -> None:
         """The fleet ends."""
-        for name in list(self._leaving):
-            if (life := self._run.streams.get(name)) is not None and life.ended is not None:
-                self._tell(life, "; it was the last one, the fleet ends")
+        last = self._run.streams.over and not self._run.stopping
+        for name, leaving in list(self._leaving.items()):
+            life = self._run.streams.get(name)
+            if life is not None and life.ended is not None:
+                self._tell(life, "; it was the last one, the fleet ends" if last else "; the fleet ends")
+            else:
+                text = f"the fleet ends, and {name} with it"
+                self._answer(leaving, Answer(error=text, exit_code=LinkError.exit_code))
         self._server.close()
+
+    def _write(self, now: float) -> bool:
+        """Whether the configuration is written. Where it cannot be, that is said once, and tried again."""
+        if self._unwritten and now < self._write_at:
+            return False
+        before, self._unwritten = self._unwritten, ""
+        try:
+            self._run.write()
+        except OSError as error:
+            self._unwritten, self._write_at = error.strerror or str(error), now + WRITE_S
+            if self._unwritten != before:
+                self._run.note(f"the fleet's configuration cannot be written: {self._unwritten}; it is tried again")
+        return not self._unwritten
+
+    def _put_off(self, life: StreamLife, leaving: _Leaving) -> None:
+        """It has ended, but the sink cannot be told to forget it."""
+        text = (
+            f"{life.name} has ended, but is not forgotten yet, since the fleet's configuration cannot be written: "
+            f"{self._unwritten}"
+        )
+        self._answer(leaving, Answer(error=text, exit_code=OutputError.exit_code))
 
     def _do(self, peer: Peer, request: Request, now: float) -> Answer | None:
         if isinstance(request, List):
@@ -112,8 +146,9 @@ class Manager:
         streams, new = self._run.streams, request.streams
         if len(streams) + len(new) > MAX_STREAMS:
             return _refusal(f"a fleet has at most {MAX_STREAMS} streams, this one has {len(streams)}: remove some")
-        for number, stream in enumerate(new):
-            if problem := clash(stream, [*streams.configs, *new[:number]]):
+        places = Places(streams.configs)
+        for stream in new:
+            if problem := places.add(stream):
                 life = streams.get(stream.name)
                 ended = life is not None and life.ended is not None
                 hint = f"; it has ended: headrace streams remove {stream.name}" if ended else ""
@@ -124,10 +159,25 @@ class Manager:
                 return Answer(error=text, exit_code=ModelError.exit_code)
         for stream in new:
             streams.add(stream, now)
-        self._run.write()
-        for stream in new:
-            self._run.start(part_of(stream.name))
+        try:
+            self._run.write()
+            for stream in new:
+                self._run.start(part_of(stream.name))
+        except OSError as error:
+            self._undo(new)
+            names = ", ".join(stream.name for stream in new)
+            text = f"{names} cannot be added now: {error.strerror or error}"
+            return Answer(error=text, exit_code=LinkError.exit_code)
         return Answer(done=f"added {', '.join(stream.name for stream in new)}")
+
+    def _undo(self, new: list[config.Stream]) -> None:
+        """As if they had never been added."""
+        self._run.kill(*(part_of(stream.name) for stream in new))
+        for stream in new:
+            if (life := self._run.streams.get(stream.name)) is not None:
+                self._run.forget(life)
+        with contextlib.suppress(OSError):  # it is written again before it matters
+            self._run.write()
 
     def _remove(self, peer: Peer, request: Remove, now: float) -> Answer | None:
         life = self._run.streams.get(request.stream)
@@ -137,8 +187,8 @@ class Manager:
         leaving = self._leaving.setdefault(life.name, _Leaving(now + request.wait))
         leaving.kill_at = min(leaving.kill_at, now + request.wait)
         leaving.waiting.append(peer)
+        life.removed = True
         if life.ended is None and not life.leaving:
-            life.removed = True
             self._run.drain(life)
         return None
 
@@ -151,8 +201,12 @@ class Manager:
         assert life.ended is not None
         why = f"; {life.ended.why}" if life.ended.why else ""
         text = f"removed {life.name}, {life.frames} frames{why}{more}"
-        for peer in self._leaving.pop(life.name).waiting:
-            self._server.answer(peer, Answer(done=text))
+        self._answer(self._leaving.pop(life.name), Answer(done=text))
+
+    def _answer(self, leaving: _Leaving, answer: Answer) -> None:
+        for peer in leaving.waiting:
+            self._server.answer(peer, answer)
+        leaving.waiting.clear()
 
 
 def _refusal(text: str) -> Answer:

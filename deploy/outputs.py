@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Sequence
 from pathlib import Path
+
+from msgspec import structs
 
 from common import config
 from common.errors import UsageError
@@ -22,12 +24,14 @@ SCHEMES: dict[str, config.SentKind] = {
 }  # fmt: skip
 #: Name of the playlist where an HLS output is given as a folder, ``live/``.
 PLAYLIST = "index.m3u8"
+#: Kinds of files that can be cut into segments.
+FILES = ("mp4", "mkv", "ts")
 #: Shortest segment, in seconds: outputs have a keyframe every two.
 LEAST_SEGMENT_S = 1.0
 
 
 def output_of(
-    text: str, source: Path | None, segment: float | None, kind: config.FileKind | config.SentKind | None = None
+    text: str, segment: float | None = None, kind: config.FileKind | config.SentKind | None = None
 ) -> config.Output:
     """An output as it is typed: a file, a folder for HLS, an address. ``kind``: not what its ending says.
 
@@ -49,31 +53,30 @@ def output_of(
         raise UsageError(f"{text}: the ending says nothing known; use one of {', '.join(sorted(KINDS))}")
     if kind in SCHEMES.values():
         raise UsageError(f"{text} is no address, which kind {kind!r} needs: write {kind}://…")
-    if segment is not None and segment < LEAST_SEGMENT_S:
-        raise UsageError(f"a segment must be at least {LEAST_SEGMENT_S:.0f} s")
+    _check_segment(segment)
     if kind == "hls":
         path.parent.mkdir(parents=True, exist_ok=True)
     if "%" not in str(path.parent):
         check_output_file(path)
-    if source is not None and same_place(str(path), str(source)):
-        raise UsageError(f"{text} is the source itself: name another output")
     if kind == "jsonl":
         segment = None
-    if source is not None and segment is not None and _is_segment(source, path):
-        raise UsageError(f"the source {source} is a segment of {text}, and would be written over: name another output")
     return config.Output(path=str(path), kind=kind, segment=segment)
 
 
-def _is_segment(source: Path, path: Path) -> bool:
-    """Whether ``source`` has the name of a numbered segment of ``path``; those named by time never take a used name."""
-    name = re.fullmatch(rf"{re.escape(path.stem)}-[0-9]{{6,}}{re.escape(path.suffix)}", source.name)
-    return name is not None and same_place(str(source.parent), str(path.parent))
+def share_segment(outputs: Sequence[config.Output], segment: float | None) -> list[config.Output]:
+    """``segment`` is given for all ``outputs`` that have none of their own: it is the length of files, and of HLS only
+    where there are no files. Players wait for a whole segment, and recordings are cut into long ones.
+
+    Raises UsageError.
+    """
+    _check_segment(segment)
+    kinds = FILES if any(output.kind in FILES for output in outputs) else ("hls",)
+    return [
+        structs.replace(output, segment=segment) if output.segment is None and output.kind in kinds else output
+        for output in outputs
+    ]
 
 
-def same_place(one: str, other: str) -> bool:
-    """Whether both name one place: one address, or one file, also through links."""
-    if "://" in one or "://" in other:
-        return one == other
-    if os.path.exists(one) and os.path.exists(other):
-        return os.path.samefile(one, other)
-    return os.path.realpath(one) == os.path.realpath(other)
+def _check_segment(segment: float | None) -> None:
+    if segment is not None and segment < LEAST_SEGMENT_S:
+        raise UsageError(f"a segment must be at least {LEAST_SEGMENT_S:.0f} s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +11,13 @@ from typing import Any, Literal
 import msgspec
 
 from common import config
+from common.config import MAX_WINDOW
 from common.errors import UsageError
 from common.files import check_output_file, check_source_file, is_live, ledger_path, local_path
 from common.log import mask
-from deploy.outputs import SCHEMES, output_of, same_place
+from deploy.outputs import SCHEMES, output_of, share_segment
+from deploy.places import clash
 
-#: Most frames under way between the ends: what the sink can keep apart.
-MAX_WINDOW = 16384
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(us|ms|s|m|h)?$")
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"^(\d+)[x×](\d+)$")
@@ -114,8 +113,7 @@ def stream_of(options: StreamOptions, workers: config.Workers, folder: Path) -> 
 
     Raises UsageError, SourceError, OutputError.
     """
-    source = local_path(options.source)
-    outputs = [output_of(text, source, options.segment) for text in options.outputs]
+    outputs = share_segment([output_of(text) for text in options.outputs], options.segment)
     given = {
         "name": options.name,
         "source": options.source,
@@ -158,10 +156,9 @@ def complete(
     check_source(draft)
     if draft.loop and given.get("mode") == "lossless":
         raise UsageError("loop never ends and lossless keeps everything: leave one out")
-    for number, output in enumerate(outputs):
-        if any(same_place(output.path, other.path) for other in outputs[:number]):
-            raise UsageError(f"{mask(output.path)} is named twice as an output: leave one out")
     ledger = Path(draft.ledger) if draft.ledger else _ledger(outputs, draft.name, folder)
+    if problem := clash(msgspec.structs.replace(draft, ledger=str(ledger))):
+        raise UsageError(problem)
     check_output_file(ledger)
     sent = any(output.kind in SCHEMES.values() for output in outputs)
     chosen = {
@@ -188,33 +185,19 @@ def check_source(stream: config.Stream) -> None:
         check_source_file(path)
     if stream.encoding.preset not in config.PRESETS:
         raise UsageError(f"unknown preset {stream.encoding.preset!r}: choose one of {', '.join(config.PRESETS)}")
+    for tune in stream.encoding.tune.split(","):
+        if tune not in config.TUNES:
+            raise UsageError(f"unknown tune {tune!r}: choose one of {', '.join(filter(None, config.TUNES))}")
     if stream.loop and is_live(stream.source):
         raise UsageError("loop is for files and folders of pictures")
     if stream.placeholder_image is not None:
         check_source_file(Path(stream.placeholder_image))
 
 
-def clash(stream: config.Stream, others: Iterable[config.Stream]) -> str:
-    """Why ``stream`` cannot run beside ``others``, "" where it can. Looks at files, as they are now."""
-    for other in others:
-        if other.name == stream.name:
-            return f"there is a stream {stream.name!r} already: choose another name"
-        for output in stream.outputs:
-            if any(same_place(output.path, one.path) for one in other.outputs):
-                return f"{mask(output.path)} is an output of stream {other.name!r} already: choose another one"
-            if same_place(output.path, other.source):
-                return f"{mask(output.path)} is the source of stream {other.name!r}: choose another output"
-        if stream.ledger and other.ledger and same_place(stream.ledger, other.ledger):
-            return (
-                f"streams {other.name!r} and {stream.name!r} would write one ledger, {stream.ledger}: "
-                "their first outputs may not differ in the ending alone"
-            )
-    return ""
-
-
 def stream_name(source: str) -> str:
-    """A short name for logs and lines: the file's stem, or the last part of the address."""
+    """A short name for logs and lines: the file's stem, or the last part of the address, as far as it may be shown."""
     if "://" in source:
+        source = mask(source)
         bare = re.sub(r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/@]*@)?", "", source).split("?")[0]
         name = bare.rstrip("/").rpartition("/")[2]
     else:

@@ -64,6 +64,7 @@ class StreamLife:
         self.result: dict[str, Any] | None = None  #: the ledger's entry that the sink closed with
         self.leaving = False  #: it was told to come to its end
         self.removed = False  #: by the user's wish: how it ended is not the run's business
+        self.dropped = False  #: it has ended, and is to be forgotten: the configuration names it no more
         self.down = False  #: its producer has died and is started again
         self.ended: Ended | None = None
         self._exit: tuple[int, str, float] | None = None
@@ -179,13 +180,12 @@ class StreamLife:
 
 
 class Streams:
-    """All of them, in the order in which they came. ``code`` is the highest exit code of those that have ended, without
-    those that were removed."""
+    """All of them, in the order in which they came."""
 
     def __init__(self, streams: Iterable[Stream], now: float) -> None:
         self._lives = {stream.name: StreamLife(stream, now) for stream in streams}
-        self.code = Exit.OK
-        self._dropped = 0  # what ``reached`` counts of streams that are no longer known
+        self._code = Exit.OK  # of streams that are no longer known
+        self._dropped = 0  # what ``reached`` counts of them
         #: There has been another stream than the first one.
         self.several = len(self._lives) > 1
 
@@ -201,6 +201,12 @@ class Streams:
     @property
     def configs(self) -> list[Stream]:
         return [life.config for life in self._lives.values()]
+
+    @property
+    def code(self) -> Exit:
+        """The highest exit code of those that have ended, without those that were removed."""
+        ended = (life.ended.code for life in self._lives.values() if life.ended is not None and not life.removed)
+        return max((self._code, *ended))
 
     @property
     def over(self) -> bool:
@@ -219,7 +225,10 @@ class Streams:
 
     def drop(self, name: str) -> None:
         """Nothing of it is known any more."""
-        self._dropped += self._lives.pop(name).reached
+        life = self._lives.pop(name)
+        self._dropped += life.reached
+        if life.ended is not None and not life.removed:
+            self._code = max(self._code, life.ended.code)
 
     def hear(self, child: str, record: dict[str, Any], now: float) -> None:
         """A status line of any part."""
@@ -230,12 +239,7 @@ class Streams:
 
     def settle(self, now: float, sink: bool) -> list[StreamLife]:
         """Those that have come to their end."""
-        ended = [life for life in self._lives.values() if life.settle(now, sink)]
-        for life in ended:
-            assert life.ended is not None
-            if not life.removed:
-                self.code = max(self.code, life.ended.code)
-        return ended
+        return [life for life in self._lives.values() if life.settle(now, sink)]
 
     def stale(self) -> list[str]:
         """Of those that have ended, the oldest ones beyond MAX_ENDED."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import av
@@ -35,14 +35,12 @@ class Changed:
 
 
 class Reel:
-    """Packets wait here until their picture's turn comes. How many may, the renderer sees to, by :attr:`held_bytes`.
+    """Packets wait here until their picture's turn comes. How many may, the renderer sees to, by :attr:`held_bytes`."""
 
-    ``turned`` is called when the pictures of another opening begin, before the first of them is handed out.
-    """
-
-    def __init__(self, track: VideoStream, threads: int, info: VideoInfo, turned: Callable[[Changed], None]) -> None:
+    def __init__(self, track: VideoStream, threads: int, info: VideoInfo) -> None:
         self._decoder = prepare(track, threads, info)
-        self._turned = turned
+        #: Set by :meth:`find` where the pictures of another opening of the source begin.
+        self.opening: Changed | None = None
         self._packets: deque[tuple[Packet, bytes] | Changed] = deque()  # a Changed where the other tracks begin
         self._pictures: deque[av.VideoFrame] = deque()  # what one packet gives, no packet is decoded while it holds any
         # One for each opening of the source that still has frames to be shown, with its first frame.
@@ -109,7 +107,7 @@ class Reel:
         self._pairings.popleft()
         assert isinstance(changed.tracks[0], VideoStream)
         self._decoder = prepare(changed.tracks[0], changed.threads, changed.video)
-        self._turned(changed)
+        self.opening = changed
 
 
 def prepare(track: VideoStream, threads: int, info: VideoInfo) -> av.VideoCodecContext:

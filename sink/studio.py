@@ -74,7 +74,7 @@ class Studio:
         self._fresh: Changed | None = None  # likewise: its first picture is awaited
         assert isinstance(tracks[0], VideoStream)
         self._info, self._threads = hello.video, hello.threads
-        self._reel = Reel(tracks[0], hello.threads, hello.video, self._turned)
+        self._reel = Reel(tracks[0], hello.threads, hello.video)
         self._encoder: Encoder | None = None
         self._shape: Shape | None = None
         self._placeholder: Placeholder | None = None
@@ -169,7 +169,7 @@ class Studio:
         """Draw, encode and write one frame; frames come in order. Returns where the frame ended."""
         state, reason = decision.state, decision.reason
         if self._rack.has_files and state is not State.LOST:
-            picture = self._reel.find(decision.notice)
+            picture = self._find(decision.notice)
             if picture is None:
                 state, reason = State.FAILED, "no_picture"
             elif not self._write(picture, decision):
@@ -179,7 +179,7 @@ class Studio:
     def skip(self, decision: Decision, reason: str) -> tuple[State, str]:
         """Decode one frame, since others refer to it, and leave it out. Returns where it ended."""
         if self._rack.has_files and decision.state is not State.LOST:
-            self._reel.find(decision.notice)
+            self._find(decision.notice)
         return self._told(decision, State.LOST, reason)
 
     def _told(self, decision: Decision, state: State, reason: str) -> tuple[State, str]:
@@ -218,6 +218,15 @@ class Studio:
     def abandon(self) -> None:
         """Leave every output as it is."""
         self._rack.abandon()
+
+    def _find(self, notice: Notice) -> av.VideoFrame | None:
+        picture = self._reel.find(notice)
+        opening, self._reel.opening = self._reel.opening, None
+        if opening is not None:  # pictures of another opening of the source begin
+            self._info, self._threads = opening.video, opening.threads
+            self._describe_source()
+            self._fresh = opening if self._config.on_change == "part" else None
+        return picture
 
     def _write(self, picture: av.VideoFrame, decision: Decision) -> bool:
         """False: the picture is of a kind that cannot be shown."""
@@ -315,12 +324,6 @@ class Studio:
         except OutputError as error:
             log.warning("%s: a plain one is shown", error, extra={"stream": self._config.name})
             return Placeholder(shape.width, shape.height, shape.full_range, None)
-
-    def _turned(self, changed: Changed) -> None:
-        """Pictures of another opening of the source begin."""
-        self._info, self._threads = changed.video, changed.threads
-        self._describe_source()
-        self._fresh = changed if self._config.on_change == "part" else None
 
     def _mux(self, packet: av.Packet) -> None:
         assert self._encoder is not None

@@ -17,7 +17,7 @@ from typing import Any
 
 from common import config
 from deploy.children import Child, Children, Said, command_of
-from deploy.run import private_folder
+from deploy.folder import private_folder
 from deploy.spec import RunOptions, build
 
 #: Parts get this long, in seconds, to end in peace before they are killed.

@@ -70,6 +70,21 @@ def test_json_and_dump_read_back_equal(tmp_path: Path) -> None:
         ('kind = "mp4"', 'kind = "avi"', "streams[0].outputs[0].kind"),
         ('outputs = [{ path = "b.mp4", kind = "mp4" }]', "outputs = []", "streams[0].outputs"),
         ('source = "a.mp4"\n', "", "source"),
+        ('name = "cam"', 'name = "cam"\nlatency = 0', "streams[0].latency"),
+        ('name = "cam"', 'name = "cam"\nwindow = 16385', "streams[0].window"),
+        ('name = "cam"', 'name = "cam"\nin_flight = 16385', "streams[0].in_flight"),
+        ('name = "cam"', 'name = "cam"\nencoding = {keyframe_interval = 0}', "streams[0].encoding.keyframe_interval"),
+        ('name = "cam"', 'name = "cam\\n"', "streams[0].name"),
+        ('name = "cam"', 'name = "c\\u0000m"', "streams[0].name"),
+        ('source = "a.mp4"', 'source = ""', "streams[0].source"),
+        ('source = "a.mp4"', 'source = "a\\u0000.mp4"', "streams[0].source"),
+        ('path = "b.mp4"', 'path = "b\\u0000.mp4"', "streams[0].outputs[0].path"),
+        ('model = "face"\n\n', 'model = ""\n\n', "workers.model"),
+        ('model = "face"\n\n', 'model = "face"\ncount = 257\n\n', "workers.count"),
+        ("[sink]", "[metrics]\nbroker = 99999\n[sink]", "metrics.broker"),
+        ("[sink]", "[metrics]\nsink = 0\n[sink]", "metrics.sink"),
+        ("[sink]", "[metrics]\nsink = 9000\nbroker = 9000\n[sink]", "metrics"),
+        ("[sink]", "heartbeat_timeout = 0\n[sink]", "broker.heartbeat_timeout"),
         ("[sink]", "[drain]", "drain"),
         ('media = "ipc:///tmp/m"', "media = 7", "sink.media"),
     ],
@@ -139,3 +154,39 @@ def test_a_name_or_a_path_that_is_there_twice_is_refused(tmp_path: Path, what: s
     path.write_text(json.dumps(raw))
     with pytest.raises(UsageError, match=f"{what} .* is there twice"):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("udp://127.0.0.1:5999", "udp://127.0.0.1:5999/"),
+        ("udp://localhost:5999?ttl=3", "UDP://127.0.0.1:5999"),
+        ("rtmp://server/live/cam", "rtmp://u:secret@SERVER:1935/live/cam/"),
+        ("srt://h:1?streamid=x", "srt://h:1/?streamid=x"),
+        ("rtsp://[::1]:554/x", "rtsp://[::1]/x"),
+        ("a.mp4", "./b/../a.mp4"),
+        ("a.mp4", "link/a.mp4"),
+    ],
+)
+def test_one_place_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str) -> None:
+    """So that a file which one part takes is not refused by the next."""
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to(".")
+    Path("b").mkdir()
+    assert config.place_of(one) == config.place_of(other)
+    assert "secret" not in config.place_of(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("udp://127.0.0.1:5999", "udp://127.0.0.1:5998"),
+        ("srt://h:1?streamid=x", "srt://h:1?streamid=y"),
+        ("rtmp://h/a/b", "rtmp://h/a/B"),
+        ("rtmp://h/a/b", "rtsp://h/a/b"),
+        ("a.mp4", "a.MP4"),
+        ("a\0.mp4", "a.mp4"),
+    ],
+)
+def test_two_places_have_two(one: str, other: str) -> None:
+    assert config.place_of(one) != config.place_of(other)

@@ -112,6 +112,25 @@ def test_sigint_drains_too_unless_a_parent_looks_after_it(spawn: Spawn) -> None:
     assert end(child) == (0, [])
 
 
+def test_a_terminal_that_goes_away_drains_unless_a_parent_looks_after_it(spawn: Spawn) -> None:
+    """The shell may say so as well as the kernel, which is no wish to leave at once."""
+    alone = spawn(PART.format(stubborn=True))
+    child = spawn(PART.format(stubborn=False), {PARENT_ENV: str(os.getpid())})
+    kept = spawn("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + PART.format(stubborn=False))
+    for part in (alone, child, kept):
+        says(part, "ready")
+        part.send_signal(signal.SIGHUP)
+    says(alone, "draining")
+    alone.send_signal(signal.SIGHUP)
+    for part in (child, kept):
+        part.send_signal(signal.SIGTERM)
+        says(part, "draining")
+        assert end(part) == (0, [])
+    assert alone.poll() is None
+    alone.send_signal(signal.SIGTERM)
+    assert end(alone) == (130, [])
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "level"),
     [

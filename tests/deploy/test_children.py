@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy.children import MAX_LINE, Child, Children, Said
-from deploy.streams import incomplete
+from deploy.children import MAX_LINE, Child, Children, Said, command_of
+from deploy.streams import incomplete, part_of
 from tests.support import wait_for
 
 
@@ -109,3 +112,48 @@ def test_the_last_word_on_gaps() -> None:
     entry = {"frames": 9, "states": {"annotated": 6, "failed": 2, "lost": 1}, "reasons": {"poison": 2, "gap": 1}}
     assert incomplete(entry) == "2 failed and 1 lost of 9 frames (poison 2, gap 1)"
     assert "stays playable" in incomplete(None)
+
+
+def test_what_cannot_be_started_leaves_nothing(children: Children, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that stays open would bring the limit nearer with each try."""
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    for _ in range(3):
+        with pytest.raises(FileNotFoundError):
+            children.start("one", "part", [])
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert children.alive == {}
+
+
+def test_there_is_one_of_a_name(children: Children) -> None:
+    Path("part.py").write_text("import time\ntime.sleep(600)\n")
+    children.start("one", "part", [])
+    with pytest.raises(OSError, match="another one has not ended yet"):
+        children.start("one", "part", [])
+    children.stop(["one"], 0)
+
+
+def test_the_sinks_last_word_is_heard_however_long_it_is(children: Children, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the files of days."""
+    code = """
+from common.status import Status
+status = Status(fd, "sink")
+status.say("closed", stream="a", parts=[f"/записи/двор/камера-{number:06d}.mp4" for number in range(5000)])
+while status._rest or status._waiting:
+    status.say("progress")
+"""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    said, _, exit_code = run(children, code)
+    assert exit_code == 0
+    (closed,) = [one.record for one in said if one.record.get("event") == "closed"]
+    assert len(closed["parts"]) == 5000
+
+
+@pytest.mark.parametrize("name", ["door", "-front", "--config", "a:b"])
+def test_a_streams_name_is_no_option(name: str) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--stream")
+    parser.add_argument("-c", "--config")
+    module, arguments = command_of(part_of(name))
+    assert module == "producer"
+    assert parser.parse_args(arguments).stream == name

@@ -56,3 +56,25 @@ def test_a_wrong_command_line_is_one_line(place: Place, arguments: list[str], wo
     assert line.startswith("headrace: ")
     assert words in line
     assert line.endswith("--help"), "it says where help is"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "rtsp://u:secret@a/b", "-o", "x.ts", "rtsp://u:secret@c/d"],
+        ["run", "--workers", "rtsp://u:secret@a/b"],
+        ["streams", "remove", "--rtsp://u:secret@a/b"],
+    ],
+)
+def test_a_wrong_command_line_shows_no_password(place: Place, arguments: list[str]) -> None:
+    ran = place.run(*arguments)
+    assert ran.code == 2
+    assert "secret" not in ran.out + ran.err
+
+
+def test_a_name_that_is_no_text(place: Place) -> None:
+    name = "caf\udce9.mp4"
+    (place.folder / name).write_bytes(b"x")
+    ran = place.run("run", name, "-o", "out.ts")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "headrace: caf\\udce9.mp4 is not UTF-8, which names must be here: rename it\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import select
 import socket
 import tempfile
 import threading
@@ -153,6 +155,85 @@ def test_too_many_at_a_time(fleets: Callable[..., Fleet]) -> None:
         for one in crowd:
             one.close()
     wait_for(lambda: not fleet.server._peers, 10, "their leaving")
+
+
+def test_those_who_wait_keep_nobody_out(fleets: Callable[..., Fleet]) -> None:
+    """A stream that is removed takes its time."""
+    fleet = fleets("one", lambda request: Answer(fleet="one") if isinstance(request, List) else None)
+    line = msgspec.json.encode(Remove("a", 9.0)) + b"\n"
+    crowd = [socket.socket(socket.AF_UNIX) for _ in range(2 * MAX_PEERS)]
+    try:
+        for number, one in enumerate(crowd):
+            one.connect(str(fleet.folder / CONTROL))
+            one.sendall(line)
+            wait_for(lambda: len(fleet.asked) > number, 10, "its question")  # noqa: B023
+        assert ask(fleet.folder, List()).fleet == "one"
+    finally:
+        for one in crowd:
+            one.close()
+
+
+def test_too_many_who_wait_are_told_so(fleets: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_WAITING", 1)
+    fleet = fleets("one", lambda request: None)
+    with socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(fleet.folder / CONTROL))
+        first.sendall(msgspec.json.encode(List()) + b"\n")
+        wait_for(lambda: fleet.asked, 10, "the first one")
+        with pytest.raises(LinkError, match="too many questions to answer: ask again"):
+            ask(fleet.folder, List())
+
+
+def test_all_at_the_same_time(fleets: Callable[..., Fleet]) -> None:
+    """The kernel turns away who comes while too many wait at the door."""
+    fleet = fleets("one")
+    fleet.server._listener.listen(1)
+    answers: list[Answer] = []
+    crowd = [threading.Thread(target=lambda: answers.append(ask(fleet.folder, List()))) for _ in range(20)]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join(20)
+    assert len(answers) == 20
+
+
+def test_without_a_descriptor_it_waits_for_one(base: Path) -> None:
+    """It neither dies of it nor wakes its caller for ever."""
+    (folder := base / "fleet").mkdir()
+    server, held = Server(folder), list[int]()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as peer:
+        try:
+            peer.connect(str(folder / CONTROL))
+            peer.sendall(msgspec.json.encode(List()) + b"\n")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, hard))
+            with contextlib.suppress(OSError):
+                while True:
+                    held.append(os.dup(0))
+            assert server.poll(0.0) == []
+            assert select.select([server], [], [], 0)[0] == [], "nothing is to be done now"
+        finally:
+            for fd in held:
+                os.close(fd)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert server.poll(control.DEAF_S / 2) == []
+        asked: list[tuple[Peer, Request]] = []
+        wait_for(lambda: asked.extend(server.poll(control.DEAF_S)) or asked, 10, "the question")
+        assert asked[0][1] == List()
+    server.close()
+
+
+def test_a_socket_that_was_removed_is_made_again(base: Path) -> None:
+    (folder := base / "fleet").mkdir()
+    server = Server(folder)
+    assert not server.mend()
+    (folder / CONTROL).unlink()
+    assert server.mend()
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(folder / CONTROL))
+        peer.sendall(msgspec.json.encode(List()) + b"\n")
+        wait_for(lambda: server.poll(0.0), 10, "the question")
+    server.close()
 
 
 def test_a_long_answer_to_a_slow_reader(fleets: Callable[..., Fleet]) -> None:

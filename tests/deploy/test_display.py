@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from deploy.ailing import Ailing
 from deploy.children import Said
-from deploy.display import PLAIN_S, RunDisplay, show_ledgers
+from deploy.display import PLAIN_S, SHOW_S, RunDisplay, _Unbreakable, show_ledgers
 from deploy.streams import WORD_S
 from tests.deploy.lives import Scene, result, stream, trouble
 
@@ -194,3 +197,57 @@ def test_the_ledger_of_several_is_a_row_each(capsys: pytest.CaptureFixture[str])
     assert told[1] == ["a", "5", "3", "2", "poison", "2"]
     assert told[2] == ["b", ":a:", "7", "7", "0"]
     assert told[3:] == [["written:", "a.mp4"], ["written:", "b", ":a:.mp4"]]
+
+
+def test_a_terminal_is_drawn_only_so_often() -> None:
+    """However many words the parts say."""
+    bench = Bench(100, *(str(number) for number in range(100)))
+    counted = Counted()
+    assert bench.display is not None
+    for _ in range(1000):
+        bench.now += SHOW_S / 250
+        bench.display.tick(bench.streams, counted)
+    bench.close()
+    assert 4 <= counted.asked["about"] <= 6
+    assert counted.asked["words_of"] <= 6 * 50, "the terminal has 50 lines"
+
+
+def test_more_streams_than_lines() -> None:
+    bench = Bench(100, *(f"cam{number}" for number in range(100)))
+    line = bench.line()
+    assert "100 streams" in line
+    assert "cam0" in line
+    assert "cam70" not in line
+    bench.close()
+
+
+class Counted(Ailing):
+    """How often it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+
+    def words(self, now: float) -> list[str]:
+        self.asked["words"] += 1
+        return super().words(now)
+
+    def about(self, now: float) -> set[str]:
+        self.asked["about"] += 1
+        return super().about(now)
+
+    def words_of(self, stream: str, child: str, now: float) -> list[str]:
+        self.asked["words_of"] += 1
+        return super().words_of(stream, child, now)
+
+
+def test_a_terminal_that_is_gone_is_no_error() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as file:
+        os.close(reader)
+        console = Console(file=_Unbreakable(file), force_terminal=True)  # type: ignore[arg-type]
+        display = RunDisplay(console=console)
+        display.note("one")
+        display.close()
+        assert not console.quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)  # for what is left in the buffer

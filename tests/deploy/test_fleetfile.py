@@ -127,7 +127,7 @@ def test_other_models_where_other_workers_may_come(fleet: Fleet) -> None:
         (STREAM + "mode = 'lively'", "streams[0].mode = 'lively': invalid enum value"),
         (STREAM + "send_size = '1x1'", "streams[0].send_size: '1x1' is not a picture size"),
         (STREAM + "segment = [1]", "streams[0].segment = [1]: this is not a duration"),
-        (STREAM + "segment = '1ms'", "streams[0].outputs[0]: a segment must be at least 1 s"),
+        (STREAM + "segment = '1ms'", "streams[0] (clip.mp4): a segment must be at least 1 s"),
         (STREAM + "[streams.encoding]\ncrf = 99", "streams[0].encoding.crf = 99: expected `float` <= 51.0"),
         (STREAM + "[streams.encoding]\npreset = 'fastest'", "streams[0] (clip.mp4): unknown preset 'fastest'"),
         (STREAM + "model = 'objects'", "streams[0].model = 'objects': the workers of this fleet serve 'face' only"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import msgspec
@@ -11,7 +13,7 @@ from common import config
 from common.errors import Exit
 from deploy.children import Said
 from deploy.control import Add, Answer, List, Remove, Request
-from deploy.manage import FORGET_S, MAX_STREAMS, Manager
+from deploy.manage import FORGET_S, MAX_STREAMS, WRITE_S, Manager
 from deploy.streams import MAX_ENDED, StreamLife, part_of
 from tests.deploy.lives import Scene, result, stream, trouble
 
@@ -43,6 +45,8 @@ class Fleet(Scene):
         super().__init__(*names)
         self.stopping, self.has_sink = False, True
         self.done: list[str] = []
+        self.notes: list[str] = []
+        self.no_space = self.no_room = False  # nothing can be written, or started
         self.line = Line()
         known = config.Fleet(
             broker=config.Broker(frames="a", workers="b", news="c"), sink=config.Sink(media="d", results="e"),
@@ -51,11 +55,18 @@ class Fleet(Scene):
         self.manager = Manager(self, known, "farm", self.line)  # type: ignore[arg-type]
         self._peers = iter(range(1000))
 
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
     def write(self) -> None:
-        written = [life.name for life in self.streams if not (life.removed and life.ended)]
+        if self.no_space:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = [life.name for life in self.streams if not life.dropped]
         self.done.append(f"write {' '.join(written)}".strip())
 
     def start(self, name: str) -> None:
+        if self.no_room:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self.done.append(f"start {name}")
 
     def drain(self, life: StreamLife) -> None:
@@ -209,7 +220,7 @@ def test_what_has_ended_by_itself(fleet: Fleet) -> None:
     fleet.go()
     fleet.forgotten("a")
     assert fleet.told(peer) == "removed a, 0 frames; gone"
-    assert fleet.streams.code == Exit.SOURCE, "it ended before it was removed"
+    assert fleet.streams.code == Exit.OK, "how one that was removed has ended is nobody's business any more"
 
 
 def test_unknown_names_and_a_fleet_that_ends(fleet: Fleet) -> None:
@@ -229,6 +240,69 @@ def test_unknown_names_and_a_fleet_that_ends(fleet: Fleet) -> None:
     other.stopping = True
     assert other.answer(Add([stream("c")])).error == "the fleet is ending"
     assert other.answer(List()).streams
+
+
+def test_one_that_cannot_be_started_is_as_if_it_had_never_been_added(fleet: Fleet) -> None:
+    fleet.no_room = True
+    answer = fleet.answer(Add([stream("c"), stream("d")]))
+    assert (answer.error, answer.exit_code) == ("c, d cannot be added now: Too many open files", 6)
+    assert fleet.done == ["write a b c d", "kill producer:c producer:d", "forget c", "forget d", "write a b"]
+    fleet.no_room, fleet.no_space = False, True
+    answer = fleet.answer(Add([stream("c")]))
+    assert (answer.error, answer.exit_code) == ("c cannot be added now: No space left on device", 6)
+    assert [row.name for row in fleet.answer(List()).streams] == ["a", "b"]
+    fleet.no_space = False
+    assert fleet.answer(Add([stream("c")])).done == "added c"
+
+
+def test_a_full_disk_puts_off_a_removal(fleet: Fleet) -> None:
+    """Who asks is told so, the others go on, and it is done as soon as it can be."""
+    fleet.no_space = True
+    peer = fleet.ask(Remove("a", 30.0))
+    fleet.leave("a")
+    assert fleet.line.answers[peer].exit_code == 4
+    assert "a has ended, but is not forgotten yet" in (fleet.told(peer) or "")
+    assert "No space left on device" in (fleet.told(peer) or "")
+    for _ in range(9):
+        fleet.go(WRITE_S)
+    assert len(fleet.notes) == 1, "it is said once"
+    assert "there is a stream 'a' already" in fleet.answer(Add([stream("a")])).error
+    again = fleet.ask(Remove("a", 30.0))
+    assert "is not forgotten yet" in (fleet.told(again) or "")
+    fleet.no_space = False
+    fleet.go(WRITE_S)
+    assert fleet.done[-1] == "write b"
+    last = fleet.ask(Remove("a", 30.0))
+    fleet.forgotten("a")
+    assert fleet.told(last) == "removed a, 9 frames"
+    assert fleet.streams.get("a") is None
+
+
+def test_the_last_one_is_said_to_be_only_where_it_is(fleet: Fleet) -> None:
+    peer = fleet.ask(Remove("a", 30.0))
+    fleet.leave("a")
+    other = fleet.ask(Remove("b", 30.0))
+    fleet.manager.close()
+    assert fleet.told(peer) == "removed a, 9 frames; the fleet ends"
+    assert fleet.told(other) == "the fleet ends, and b with it"
+
+
+def test_one_that_ended_badly_and_was_removed_is_nobodys_business(fleet: Fleet) -> None:
+    fleet.leave("a", 3, closed=False)
+    assert fleet.streams.code == Exit.SOURCE
+    fleet.ask(Remove("a", 30.0))
+    fleet.forgotten("a")
+    fleet.leave("b")
+    assert fleet.streams.code == Exit.OK
+
+
+def test_one_that_is_forgotten_by_itself_still_counts() -> None:
+    fleet = Fleet(*map(str, range(MAX_ENDED + 1)))
+    for number in range(MAX_ENDED + 1):
+        fleet.leave(str(number), 0 if number else 3, closed=bool(number))
+    fleet.go(FORGET_S + 1)
+    assert fleet.streams.get("0") is None
+    assert fleet.streams.code == Exit.SOURCE
 
 
 def test_the_oldest_of_many_that_have_ended_are_forgotten() -> None:

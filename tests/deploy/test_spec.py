@@ -9,7 +9,7 @@ import pytest
 
 from common import config
 from common.errors import OutputError, SourceError, UsageError
-from deploy.spec import MAX_WINDOW, RunOptions, build, ledger_path, picture_size, seconds, stream_name
+from deploy.spec import MAX_WINDOW, RunOptions, build, complete, ledger_path, picture_size, seconds, stream_name
 
 
 @pytest.fixture
@@ -52,6 +52,9 @@ def test_picture_size() -> None:
         ("/dev/video0", "video0"),
         ("...", "..."),
         ("http://host/", "host"),
+        ("rtmp://server/live/abcd1234efgh5678ijkl", "abcd"),
+        ("rtmp://server/live/cam", "cam"),
+        ("rtsp://user:pa/ss@cam/one", "one"),
     ],
 )
 def test_stream_name_holds_no_secret(text: str, name: str) -> None:
@@ -130,7 +133,32 @@ def test_a_segment_is_not_written_over_while_it_is_read(source: Path, tmp_path: 
     build(options(old, "sub/rec.mp4", segment=600), tmp_path)
 
 
+def test_a_segments_length_is_the_files_or_else_the_playlists(source: Path, tmp_path: Path) -> None:
+    def lengths(*outputs: str) -> list[float | None]:
+        made = build(options(source, *outputs, segment=600.0), tmp_path).streams[0].outputs
+        return [output.segment for output in made]
+
+    assert lengths("rec-%H.mp4", "live.m3u8", "a.jsonl", "udp://h:1") == [600.0, None, None, None]
+    assert lengths("live.m3u8", "a.jsonl") == [600.0, None]
+    with pytest.raises(UsageError, match="at least 1 s"):
+        build(options(source, "a.jsonl", segment=0.5), tmp_path)
+
+
 def test_an_output_that_is_a_pipe_is_not_opened(source: Path, tmp_path: Path) -> None:
     """Opening a named pipe would wait for its reader."""
     os.mkfifo(tmp_path / "pipe.ts")
     assert build(options(source, "pipe.ts"), tmp_path).streams[0].outputs[0].kind == "ts"
+
+
+def test_tunes(source: Path, tmp_path: Path) -> None:
+    encoding = {"encoding": {"tune": "film,zerolatency"}}
+    outputs = [config.Output(path=str(tmp_path / "o.ts"), kind="ts")]
+    workers = config.Workers(model="echo")
+    assert complete({"source": str(source), **encoding}, outputs, workers, tmp_path).encoding.tune == "film,zerolatency"
+    with pytest.raises(UsageError, match="unknown tune 'animaton': choose one of film, animation"):
+        complete({"source": str(source), "encoding": {"tune": "animaton"}}, outputs, workers, tmp_path)
+
+
+def test_no_model_is_a_mistake_as_others_are(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="for --model"):
+        build(options(source, model=""), tmp_path)
