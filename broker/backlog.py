@@ -37,6 +37,8 @@ class Item:
     deadline: float = math.inf
     #: Broken-off or failed attempts so far.
     attempt: int = 0
+    #: Names of the workers at which they were.
+    tried: set[str] = field(default_factory=set)
     place: Place = Place.GONE
     #: Earlier leases of this frame, newest last (bounded by the dispatcher).
     past: list[int] = field(default_factory=list)

@@ -145,7 +145,9 @@ class Dispatcher:
         item = lease.item
         if item.place is not Place.LEASED:
             return  # superseded meanwhile
-        item.attempt += attempted
+        if attempted:
+            item.attempt += 1
+            item.tried.add(lease.worker.name)
         if item.attempt >= self.limits.max_attempts:
             self._give_up(item, reason, detail)
             return
@@ -255,6 +257,7 @@ class Dispatcher:
     def _send(self, now: float) -> None:
         """Give waiting frames to workers with credit, the least busy first."""
         candidates = list(self._roster.hungry.values()) if self._backlog.frames else []
+        passed: list[Worker] = []  # over, for a frame that another one is to have
         while candidates and self._backlog.frames:
             worker = min(candidates, key=_load)
             item = self._backlog.peek(worker.models)
@@ -265,7 +268,13 @@ class Dispatcher:
             if verdict is Verdict.HOPELESS:
                 self._expired(item, "expired")
                 continue
+            if worker.name in item.tried and self._roster.another(item):
+                candidates.remove(worker)  # it may be the worker's fault
+                passed.append(worker)
+                continue
             self._backlog.take(worker.models)
+            candidates += passed
+            passed.clear()
             item.place = Place.LEASED
             lease = self._roster.lease(worker, item, now)
             if worker.name not in self._roster.hungry:

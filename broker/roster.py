@@ -86,6 +86,13 @@ class Roster:
         #: Workers that may be sent something now.
         self.hungry: dict[str, Worker] = {}
 
+    def another(self, item: Item) -> bool:
+        """Whether a worker is there that could infer this frame and has not tried to."""
+        return any(
+            item.frame.model in one.models and one.name not in item.tried and not one.stuck and not one.draining
+            for one in self.workers.values()
+        )
+
     # -- what workers say ----------------------------------------------------------------------------------------
 
     def ready(self, route: bytes, ready: Ready, now: float) -> list[Lease] | None:
