@@ -1,4 +1,4 @@
-"""An attempt that broke off or failed is made again at another worker, where there is one: it may be the worker's fault."""
+"""An attempt that broke off or failed is made again at another worker, where there is one: it may be its fault."""
 
 from __future__ import annotations
 
