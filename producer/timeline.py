@@ -58,7 +58,7 @@ class Timeline:
         self._first: Fraction | None = None  # the source's first stamp of a picture, in seconds
         self._lag: float | None = None  # from output time to arrival where a connection begins
         self._begun = 0.0  # when the present one's first picture arrived
-        self._settled: tuple[float, float] | None = None  # what was usual early in it, and when
+        self._settled: tuple[float, float] | None = None  # when its usual lag was known, and what it was
         self.repairs: Counter[str] = Counter()
         self._offset = Fraction(0)  # of a file's stamps
         if not live and start is not None and (start < 0 or start > LATE_START_S):

@@ -66,9 +66,8 @@ class Studio:
             raise PeerError("tracks", f"a sound track cannot be opened: {error}"[:300]) from None
         self._composer: Composer | None = None
         self._marks, self._begun = marks, False
-        self._make_rack = partial(Rack, config, epoch, self._base)
-        self._again = again
-        self._rack = self._make_rack(sounds, {}, again)
+        self._make_rack = partial(Rack, config, epoch, self._base, again=again)
+        self._rack = self._make_rack(sounds, {})
         self._heard = _signature(tracks)  # the sound that the outputs were begun with
         self._handover = Handover()  # with on_change = "part"
         self._fresh: Changed | None = None  # likewise: its first picture is awaited
@@ -88,7 +87,7 @@ class Studio:
     def open(self) -> None:
         """Find out where the outputs go on."""
         if self._marks:
-            self._rack = self._make_rack(self._rack.sounds, survey(self._marks), self._again)
+            self._rack = self._make_rack(self._rack.sounds, survey(self._marks))
 
     def _sounds(self, tracks: Sequence[media.Track]) -> list[Sound]:
         kinds: set[str] = set(self._kinds)
@@ -274,7 +273,7 @@ class Studio:
             sounds = []
         log.info("the source has changed: new parts begin", extra={"stream": self._config.name})
         self.close(goes_on=True)
-        self._rack = self._make_rack(sounds, survey(self._rack.marks(self._last)), True)
+        self._rack = self._make_rack(sounds, survey(self._rack.marks(self._last)), again=True)
         self._heard = _signature(changed.tracks)
         self._encoder = self._composer = self._shape = self._template = self._placeholder = None
         self._durations.clear()

@@ -19,6 +19,13 @@ _CLUSTER = re.compile(
 _HEAD = 2**20
 
 
+def is_closed(head: bytes) -> bool | None:
+    """Whether the writer has filled in the segment's size, as it does at the end. ``head``: the file's beginning. None:
+    it is no Matroska file."""
+    segment = head.find(SEGMENT)
+    return None if segment < 0 else head[segment + 4 : segment + 12] not in (b"", UNKNOWN_SIZE)
+
+
 def matroska_tail(path: Path, size: int) -> io.BytesIO | None:
     """A Matroska file with the tracks of ``path`` and its last clusters: of the last ``size`` bytes. Their times are
     those of the whole file.
@@ -31,9 +38,8 @@ def matroska_tail(path: Path, size: int) -> io.BytesIO | None:
             return None
         file.seek(0)
         head = file.read(_HEAD)
-        segment = head.find(SEGMENT, 0, 4096)
         first = _CLUSTER.search(head)
-        if segment < 0 or head[segment + 4 : segment + 12] != UNKNOWN_SIZE or first is None:
+        if first is None or is_closed(head[:4096]) is not False:
             return None
         file.seek(length - size)
         tail = file.read(size)

@@ -75,8 +75,6 @@ class NetworkOutput:
 
     def video(self, packet: av.Packet, duration: int, template: VideoStream) -> None:
         """One encoded picture. A new ``template`` is another picture: the connection begins anew with it."""
-        base = Fraction(packet.time_base)
-        self._look_for_gap(int(packet.dts or 0) * base)
         if template is not self._template:
             if not packet.is_keyframe:
                 return
@@ -84,6 +82,7 @@ class NetworkOutput:
             self._opened = self._opening(template, packet)
             self._outbox.open(*self._opened)
             self._courier.start()
+        base = Fraction(packet.time_base)
         self.time = int(packet.dts or 0) * base
         self._put(0, packet, int(packet.dts or 0), base, duration)
 
@@ -91,7 +90,6 @@ class NetworkOutput:
         """One packet of sound track ``number``, for this kind's form of it."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         if stamp is not None and number in self._tracks:
-            self._look_for_gap(stamp * Fraction(packet.time_base))
             self._put(self._tracks[number], packet, stamp, Fraction(packet.time_base), packet.duration or 0)
 
     def end(self, goes_on: bool = False) -> None:
@@ -128,7 +126,7 @@ class NetworkOutput:
         """HLS: a segment over an outage would be as long as that, and players look for news no more often than the
         longest segment lasts. The playlist goes on with a discontinuity instead."""
         newest, self._newest = self._newest, time if self._newest is None else max(time, self._newest)
-        if self.kind == "hls" and newest is not None and time - newest > self._segment and self._template is not None:
+        if self.kind == "hls" and newest is not None and time - newest > self._segment:
             self._outbox.open(*self._opened)
             self._courier.ring()
 
@@ -137,7 +135,9 @@ class NetworkOutput:
         piece = Piece(track, stamp, (base.numerator, base.denominator), duration, key)
         if self._courier.crash is not None:
             raise self._courier.crash
-        self._outbox.put(Unit(track, stamp * base, key, encode(piece, memoryview(packet))), time.monotonic())
+        time_ = stamp * base
+        self._look_for_gap(time_)
+        self._outbox.put(Unit(track, time_, key, encode(piece, memoryview(packet))), time.monotonic())
         self._courier.ring()
 
     def _opening(self, template: VideoStream, first: av.Packet) -> tuple[Opening, bytes]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
-from sink.outputs.matroska import SEGMENT, UNKNOWN_SIZE, matroska_tail
+from sink.outputs.matroska import is_closed, matroska_tail
 from sink.outputs.partfile import write_error
 from sink.outputs.place import Mark, Part, Position
 
@@ -91,9 +91,8 @@ def _is_closed(path: Path) -> bool:
     """Whether the muxer has written its trailer. Cut off behind that, an MP4 would have lost its only index."""
     with path.open("rb") as file:
         head = file.read(HEAD)
-    segment = head.find(SEGMENT)
-    if segment >= 0:  # the size is filled in at the end
-        return head[segment + 4 : segment + 12] not in (b"", UNKNOWN_SIZE)
+    if (closed := is_closed(head)) is not None:
+        return closed
     at = 0
     while at + 8 <= len(head):  # MP4: the first fragment's index becomes media data at the end (hybrid_fragmented)
         size, kind = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
