@@ -7,8 +7,9 @@ front of a packet is looked at. Where something cannot be read, nothing is said:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
+
+from producer.nal import after_lengths, after_start_codes, parameter_sets
 
 #: Bytes of a packet that are searched for its first slice: parameter sets and messages come before it.
 LOOK_BYTES = 8192
@@ -76,7 +77,7 @@ class FrameNumbers:
         self._habit: deque[bool] = deque(maxlen=HABIT)  # which of the last pictures came after a hole
         if extradata[:1] == b"\1" and len(extradata) > 6:
             self._length = (extradata[4] & 3) + 1
-            for unit in _parameter_sets(extradata):
+            for unit in parameter_sets("h264", extradata):
                 self._learn(unit)
         else:
             self._first_slice(extradata)
@@ -93,7 +94,7 @@ class FrameNumbers:
 
     def _first_slice(self, data: bytes) -> bytes | None:
         """The first slice; parameter sets before it are learnt."""
-        for unit in _after_lengths(data, self._length) if self._length else _after_start_codes(data):
+        for unit in after_lengths(data, self._length) if self._length else after_start_codes(data):
             if unit[0] & 31 in (SLICE, PARTITION, KEY_SLICE):
                 return unit[:HEAD_BYTES]
             self._learn(unit)
@@ -181,36 +182,3 @@ def _skip_scaling(bits: _Bits, size: int) -> None:
         if following:
             following = (last + bits.signed()) % 256
         last = following or last
-
-
-def _parameter_sets(extradata: bytes) -> Iterator[bytes]:
-    """Those of an avcC record (ISO/IEC 14496-15): a list of one kind, then one of the other."""
-    at = 5
-    for mask in (31, 255):
-        count = extradata[at] & mask if at < len(extradata) else 0
-        at += 1
-        for _ in range(count):
-            size = int.from_bytes(extradata[at : at + 2], "big")
-            if unit := extradata[at + 2 : at + 2 + size]:
-                yield unit
-            at += 2 + size
-
-
-def _after_lengths(data: bytes, length: int) -> Iterator[bytes]:
-    """The NAL units of a packet; empty ones are left out."""
-    at = 0
-    while at + length < len(data):
-        size = int.from_bytes(data[at : at + length], "big")
-        if unit := data[at + length : at + length + size]:
-            yield unit
-        at += length + size
-
-
-def _after_start_codes(data: bytes) -> Iterator[bytes]:
-    """The same, of a byte stream."""
-    at = data.find(b"\0\0\1")
-    while 0 <= at < len(data) - 3:
-        following = data.find(b"\0\0\1", at + 3)
-        if unit := data[at + 3 : following if following >= 0 else len(data)]:
-            yield unit
-        at = following

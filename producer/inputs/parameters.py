@@ -7,18 +7,17 @@ parameters themselves; and of each keyframe that follows, since a decoder may be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import av
 
 from common.media import padded
+from producer.nal import START_CODE, parameter_sets
 
 #: FFmpeg's name of what is handed over.
 SIDE: Final = "new_extradata"
 #: Codecs whose keyframes have all that a decoder needs, as their containers ask for (AV1-ISOBMFF 2.4).
 SELF_CONTAINED = frozenset({"av1", "vp8", "vp9"})
-START_CODE = b"\0\0\1"
 
 
 class Parameters:
@@ -51,7 +50,8 @@ class Parameters:
         form = _form(self._codec, self._now)
         if form is None or form != _form(self._codec, self._first):
             return False
-        self._front = b"".join(_units(self._codec, self._now, form)) if form else self._now
+        units = parameter_sets(self._codec, self._now) if form else ()
+        self._front = b"".join(len(one).to_bytes(form, "big") + one for one in units) if form else self._now
         return bool(self._front)
 
     def _whole(self, packet: av.Packet) -> av.Packet:
@@ -75,21 +75,3 @@ def _form(codec: str, extradata: bytes) -> int | None:
     if extradata[:1] != b"\1" or len(extradata) < at + 2:
         return None
     return (extradata[at] & 3) + 1
-
-
-def _units(codec: str, extradata: bytes, form: int) -> Iterator[bytes]:
-    """The NAL units of a record of parameters, behind their lengths (ISO/IEC 14496-15: avcC and hvcC)."""
-    # H.264 has a list of each of two kinds, HEVC says how many lists there are.
-    at, lists = (5, 2) if codec == "h264" else (23, extradata[22])
-    for which in range(lists):
-        if codec == "h264":
-            count = extradata[at] & (31 if which == 0 else 255) if at < len(extradata) else 0
-            at += 1
-        else:
-            count = int.from_bytes(extradata[at + 1 : at + 3], "big")
-            at += 3
-        for _ in range(count):
-            size = int.from_bytes(extradata[at : at + 2], "big")
-            if unit := extradata[at + 2 : at + 2 + size]:
-                yield len(unit).to_bytes(form, "big") + unit
-            at += 2 + size
