@@ -8,7 +8,7 @@ from pathlib import Path
 from broker.service import Broker
 from common import config, log
 from common.lifecycle import Stopper, run_part
-from common.status import Status
+from common.status import open_status
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     log.setup("broker")
 
     def body(stopper: Stopper) -> int:
-        return Broker(config.load(options.config), Status(options.status_fd, "broker"), stopper).run()
+        return Broker(config.load(options.config), open_status(options.status_fd, "broker"), stopper).run()
 
     run_part("broker", body)
 

@@ -116,6 +116,11 @@ class Accepted:
         """How many are known, with frames or without."""
         return len(self._streams)
 
+    @property
+    def names(self) -> list[str]:
+        """Of the streams that are known."""
+        return list(self._streams)
+
     def __iter__(self) -> Iterator[Item]:
         return (item for stream in self._streams.values() for item in stream.items.values())
 

@@ -78,6 +78,8 @@ class Log:
     worker: str | None = None
     stream: str | None = None
     warning: bool = False
+    epoch: int | None = None
+    index: int | None = None
 
 
 Action = SendWork | SendWho | Tell | Log

@@ -42,6 +42,8 @@ class Item:
     place: Place = Place.GONE
     #: Earlier leases of this frame, newest last (bounded by the dispatcher).
     past: list[int] = field(default_factory=list)
+    #: When it was accepted, in seconds.
+    since: float = 0.0
 
     @property
     def live(self) -> bool:
@@ -152,6 +154,12 @@ class Backlog:
         for stream in self._streams.values():
             counts.update({model: len(lane) for model, lane in stream.lanes.items()})
         return dict(counts)
+
+    def depths(self) -> Iterator[tuple[str, int, int, float]]:
+        """Each stream that has frames here: its name, frames, bytes, and since when the oldest one waits."""
+        for name, stream in self._streams.items():
+            since = min(lane.first().since for lane in stream.lanes.values())
+            yield name, stream.frames, stream.bytes, since
 
     def remove(self, item: Item) -> None:
         """Take a queued frame out, wherever it stands."""

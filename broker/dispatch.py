@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from broker.accepted import Accepted
 from broker.actions import Action, Arrived, Event, Gone, Heard, Log, SendWho, SendWork, Tell, Unsent
 from broker.backlog import Backlog, Item, Place
 from broker.foresight import Foresight, Verdict
 from broker.limits import Limits
+from broker.pool import pool, shown
 from broker.roster import Lease, Roster, Worker
 from common.messages import Beat, Done, Expired, Frame, GaveUp, News, Ready, Started, Who, Work
 
@@ -68,6 +70,19 @@ class Dispatcher:
     def leased(self) -> int:
         return len(self._roster.leases)
 
+    def depths(self, now: float) -> dict[str, tuple[int, int, float]]:
+        """Each known stream → frames and bytes that wait, and for how long the first of them has, in seconds."""
+        queued = {name: (count, size, now - since) for name, count, size, since in self._backlog.depths()}
+        return {name: (0, 0, 0.0) for name in self._accepted.names} | queued
+
+    def roster(self) -> list[Worker]:
+        """Workers to be told of one by one."""
+        return shown(self._roster.workers.values())
+
+    def pool(self, now: float) -> list[dict[str, Any]]:
+        """Each worker in a few words, for the status line: :func:`broker.pool.pool`."""
+        return pool(self._roster.workers.values(), now)
+
     def unserved(self) -> dict[str, int]:
         """Model → frames that wait for it, where no live worker serves it."""
         return {model: count for model, count in self._backlog.waiting().items() if not self._roster.serves(model)}
@@ -111,7 +126,7 @@ class Dispatcher:
     def _on_frame(self, frame: Frame, payload: bytes, now: float) -> None:
         if not self._accepted.is_new(frame, now):
             return
-        item = Item(frame, payload, math.inf if frame.budget is None else now + frame.budget)
+        item = Item(frame, payload, math.inf if frame.budget is None else now + frame.budget, since=now)
         self._foresight.accepted(frame, now)
         taken, evicted = self._backlog.offer(item)
         for old in evicted:
@@ -138,7 +153,8 @@ class Dispatcher:
         self._accepted.end(item, "gave_up")
         message = GaveUp(stream=frame.stream, epoch=frame.epoch, index=frame.index, reason=reason, detail=detail[:2000])
         self._out.append(Tell(frame.sink, message))
-        self._out.append(Log(f"frame {frame.index} given up: {reason} {detail}".strip(), stream=frame.stream))
+        text = f"frame {frame.index} given up: {reason} {detail}".strip()
+        self._out.append(Log(text, stream=frame.stream, epoch=frame.epoch, index=frame.index))
 
     def _back(self, lease: Lease, attempted: bool, reason: str, detail: str = "") -> None:
         """A lease ended without a result: queue its frame again, in front, or give it up for ``reason``."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from broker.backlog import Item
 from broker.limits import Limits
+from broker.pool import Tally
 from broker.speed import Speed
 from common.messages import MAX_TABLE, Beat, Done, InputSpec, Ready, Started
 
@@ -52,6 +53,9 @@ class Worker:
     #: Leases whose batch is in the model, and when that began.
     running: int = 0
     began: float = 0.0
+    #: What it runs on, in its own words.
+    device: str = ""
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def credit(self) -> int:
@@ -109,7 +113,7 @@ class Roster:
                 return None
             worker = Worker(ready.worker, route, {}, now, now)
             self.workers[ready.worker] = self._routes[route] = worker
-        worker.models = dict(ready.models)
+        worker.models, worker.device = dict(ready.models), ready.device
         worker.draining = False
         worker.seen, worker.room = now, ready.room
         # A Ready does not say what it holds, so all that was sent may still be on its way; the next Beat tells.
@@ -156,6 +160,7 @@ class Roster:
             worker.running += lease.started is None
             lease.started, lease.due = now, due
         worker.began = now
+        worker.tally.started(len(ours), now)
         return len(started.leases) - len(ours)
 
     def done(self, done: Done, now: float) -> list[Lease]:
@@ -169,6 +174,8 @@ class Roster:
         ended.sort(key=lambda lease: lease.number)
         for lease in ended:
             self.release(lease)
+        if done.outcome == "ok":
+            worker.tally.ended(len(ended), now)
         if done.leases:
             if done.outcome == "ok" and done.seconds > 0:
                 worker.speed.measure(done.seconds, len(done.leases), now)

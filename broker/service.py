@@ -10,13 +10,13 @@ from collections.abc import Collection, Iterable
 
 from broker.actions import Action, Arrived, Gone, Heard, Log, SendWho, SendWork, Tell, Tick, Unsent
 from broker.dispatch import Dispatcher
+from broker.gauges import Gauges
 from broker.limits import Limits
 from common import messages as m
 from common.config import Fleet
 from common.errors import PeerError
 from common.lifecycle import Stopper
 from common.log import Seldom
-from common.metrics import Metrics
 from common.status import Status
 from common.transport import Hub, Poller, Unreachable, drain
 from common.trouble import Troubles, log_troubles, set_away
@@ -44,11 +44,12 @@ class Broker:
     def __init__(self, fleet: Fleet, status: Status, stopper: Stopper) -> None:
         config = fleet.broker
         self._status, self._stopper = status, stopper
-        self._hub = Hub(fleet.security.insecure)
-        self._frames = self._hub.bind("pull", config.frames)
-        self._workers = self._hub.bind("router", config.workers, hwm=1024)
-        self._news = self._hub.bind("pub", config.news)
-        self._sinks = {fleet.sink.name: self._hub.connect("push", fleet.sink.results, hwm=1024, watch=True)}
+        self._hub = Hub.of(fleet.security, "broker")
+        self._frames = self._hub.bind("pull", config.frames, name="frames", interface=config.bind)
+        self._workers = self._hub.bind("router", config.workers, hwm=1024, name="workers", interface=config.bind)
+        self._news = self._hub.bind("pub", config.news, name="news", interface=config.bind)
+        results = self._hub.connect("push", fleet.sink.results, hwm=1024, watch=True, to="sink")
+        self._sinks = {fleet.sink.name: results}
         self._poller = Poller(self._frames, self._workers, stopper.waker)
         limits = Limits(
             heartbeat_timeout=config.heartbeat_timeout,
@@ -63,7 +64,8 @@ class Broker:
         self._seldom, self._bad_frames = Seldom(log), Seldom(log)
         self._troubles = Troubles()
         self._had_worker = False
-        self._metrics = Metrics()
+        self._gauges = Gauges()
+        self._metrics = self._gauges.metrics
         self._metrics.serve(fleet.metrics.broker)
 
     def run(self) -> int:
@@ -77,6 +79,8 @@ class Broker:
                 next_tick = now + TICK_S
                 self._perform(self._core.handle(Tick(), now), now)
                 self._name_troubles(now)
+                for (socket, kind), count in self._hub.tend().items():
+                    self._metrics.count("refused", count, socket=socket, kind=kind)
             if now >= next_news:
                 next_news = now + NEWS_S
                 self._publish(now)
@@ -115,11 +119,11 @@ class Broker:
             elif isinstance(action, Tell):
                 sink = self._sinks.get(action.sink)
                 if sink is None or not sink.send(encode(action.message)):
-                    self._seldom.warn("no_sink", f"sink {action.sink!r} is not known or takes nothing: news dropped")
+                    text, lost = f"sink {action.sink!r} is not known or takes nothing: news dropped", action.message
+                    self._seldom.warn("no_sink", text, stream=lost.stream, epoch=lost.epoch, index=lost.index)
             elif isinstance(action, Log):
-                (log.warning if action.warning else log.info)(
-                    "%s", action.text, extra={"worker": action.worker, "stream": action.stream}
-                )
+                about = {"stream": action.stream, "epoch": action.epoch, "index": action.index, "worker": action.worker}
+                (log.warning if action.warning else log.info)("%s", action.text, extra=about)
 
     def _send_work(self, action: SendWork, now: float) -> None:
         try:
@@ -142,29 +146,26 @@ class Broker:
         text = f"no worker serves {_listed(unserved)}: {sum(unserved.values())} frames wait"
         troubles.set("no_worker", bool(unserved), now, text, level)
         troubles.set("worker_hangs", bool(stuck), now, f"{_listed(stuck)} hangs, and gets no more work")
+        troubles.set("keys_list", bool(self._hub.problem), now, self._hub.problem)
         for name, sink in self._sinks.items():
             set_away(troubles, "sink_away", sink, f"the sink {name!r}", now)
         log_troubles(log, troubles.said(now))
 
     def _publish(self, now: float) -> None:
         self._news.send(encode(self._core.news()))
-        queued, size = self._core.queued
-        self._metrics.gauge("queued_frames", queued)
-        self._metrics.gauge("queued_bytes", size)
-        self._metrics.gauge("leased_frames", self._core.leased)
-        self._metrics.gauge("workers", self._core.workers)
-        self._metrics.gauge("streams", self._core.streams)
-        for kind, count in self._core.counts.items():
-            self._metrics.gauge("broker_events", count, kind=kind)
+        troubles = self._troubles.report(now)
+        self._gauges.look(self._core, troubles, now)
         self._status.say(
             "progress",
-            queued=queued,
+            queued=self._core.queued[0],
             leased=self._core.leased,
             workers=self._core.workers,
             streams=self._core.streams,
             models=list(itertools.islice(self._core.models, MAX_TOLD)),
-            troubles=self._troubles.report(now),
+            pool=self._core.pool(now),
+            troubles=troubles,
         )
+        self._metrics.tell(self._status, now)
 
 
 def _listed(names: Collection[str]) -> str:

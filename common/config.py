@@ -22,10 +22,60 @@ Bytes = Annotated[int, msgspec.Meta(ge=1)]
 #: A second's frames; the least is one in a quarter of an hour or so.
 Rate = Annotated[float, msgspec.Meta(ge=0.001, le=1e6)]
 #: A path or an address.
-Where = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\x00]*\Z")]
+Where = Annotated[
+    str, msgspec.Meta(min_length=1, pattern=r"^[^\x00]*\Z", description="a text that is not empty, without zero bytes")
+]
 #: What is shown on terminals, and stands on the command lines of parts: no control characters.
-Title = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+Title = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=MAX_NAME,
+        pattern=r"^[^\x00-\x1f\x7f]*\Z",
+        description=f"a text of 1 to {MAX_NAME} characters, without control characters",
+    ),
+]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+#: A network interface to listen at: a numeric address, or ``*`` for all.
+Interface = Annotated[
+    str, msgspec.Meta(pattern=r"^(\*|[0-9a-fA-F.:]+)\Z", description='a numeric address, such as "10.0.0.5", or "*"')
+]
+#: ``host:port`` to listen at.
+Listen = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=300,
+        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s/:\[\]]+):[0-9]{1,5}\Z",
+        description='"HOST:PORT", such as "127.0.0.1:8750" or "[::]:8750"',
+    ),
+]
+Label = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]*\Z",
+        description="a text of 1 to 100 characters, without control characters",
+    ),
+]
+#: What is typed once into a browser, and sent in a header.
+Token = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=16,
+        max_length=256,
+        pattern=r"^[\x21-\x7e]*\Z",
+        description="a text of 16 to 256 ASCII characters without spaces",
+    ),
+]
+#: A public CURVE key as ZeroMQ writes it: 40 characters of Z85.
+PublicKey = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}\Z",
+        description="a public key of 40 characters, as headrace keys show prints it",
+    ),
+]
 #: Most frames that are under way between the ends, or with the model: what the sink can keep apart.
 MAX_WINDOW = 16384
 Window = Annotated[int, msgspec.Meta(ge=1, le=MAX_WINDOW)]
@@ -55,6 +105,8 @@ class Broker(Section, frozen=True, kw_only=True):
     frames: str
     workers: str
     news: str
+    #: Listen at this interface, at the ports of the tcp addresses above; None: at the addresses as they are.
+    bind: Interface | None = None
     #: A worker that is silent for this many seconds is taken for dead; it beats every quarter of one.
     heartbeat_timeout: Annotated[float, msgspec.Meta(ge=0.5, le=1e6)] = 1.5
     #: Broken-off or failed attempts after which a frame is given up.
@@ -97,7 +149,10 @@ class Workers(Section, frozen=True, kw_only=True):
     """``[workers]``"""
 
     model: Title
-    count: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    #: Workers on this node; 0: none for now.
+    count: Annotated[int, msgspec.Meta(ge=0, le=256)] = 1
+    #: Workers for one GPU, where ``count`` is not given.
+    per_gpu: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     #: Least score of a finding, for the built-in detectors; None: the model's own.
     threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     device: str = "auto"
@@ -114,6 +169,8 @@ class Sink(Section, frozen=True, kw_only=True):
     name: Name = "sink"
     media: str
     results: str
+    #: As in [broker].
+    bind: Interface | None = None
     #: A stream's outputs are closed so many seconds after its producer has gone; another producer goes on with it.
     producer_timeout: Seconds = 30.0
     #: Lossless: how long to wait for space on a full disk, in seconds.
@@ -175,17 +232,46 @@ class Security(Section, frozen=True, kw_only=True):
 
     #: Allow tcp beyond loopback without keys.
     insecure: bool = False
+    #: The folder with this node's key files and the list of keys that are allowed; None: no encryption.
+    keys: Where | None = None
+    #: The public keys of broker and sink, where their own key files do not lie in ``keys``.
+    broker: PublicKey | None = None
+    sink: PublicKey | None = None
 
 
 class Metrics(Section, frozen=True, kw_only=True):
-    """``[metrics]``: loopback ports, none by default."""
+    """``[metrics]``: nothing is served by default but on the page."""
 
+    #: Loopback ports of single parts.
     broker: Port | None = None
     sink: Port | None = None
+    #: Where a node of ``headrace up`` serves metrics and health alone, without a token: for a Prometheus elsewhere.
+    listen: Listen | None = None
 
     def __post_init__(self) -> None:
         if self.broker is not None and self.broker == self.sink:
             raise ValueError("Broker and sink need ports of their own")
+
+
+class Page(Section, frozen=True, kw_only=True):
+    """``[page]``: what a node of ``headrace up`` shows to a browser."""
+
+    enabled: bool = True
+    listen: Listen = "127.0.0.1:8750"
+    #: What lets somebody change things, and beyond loopback look at them; None: one is made, in the node's folder.
+    token: Token | None = None
+
+
+class Node(Section, frozen=True, kw_only=True):
+    """``[node]``: what ``headrace up`` keeps on a node."""
+
+    #: What other nodes call this one; None: by its host's name.
+    name: Label | None = None
+    #: The folder with sockets, logs and state; beside the file where it is relative.
+    folder: Where = ".headrace"
+    #: A part's log is turned over at so many bytes, and so many older ones are kept.
+    log_bytes: Annotated[int, msgspec.Meta(ge=4096)] = 10 * 2**20
+    log_files: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 5
 
 
 class Fleet(Section, frozen=True, kw_only=True):
@@ -196,16 +282,19 @@ class Fleet(Section, frozen=True, kw_only=True):
     broker: Broker
     sink: Sink
     workers: Workers
-    streams: Annotated[list[Stream], msgspec.Meta(min_length=1)]
+    streams: list[Stream] = []
     security: Security = Security()
     metrics: Metrics = Metrics()
+    page: Page = Page()
+    node: Node = Node()
 
     def stream(self, name: str) -> Stream:
         """The stream of that name. Raises UsageError."""
         for stream in self.streams:
             if stream.name == name:
                 return stream
-        raise UsageError(f"no stream {name!r} in the configuration: it has {', '.join(s.name for s in self.streams)}")
+        names = ", ".join(stream.name for stream in self.streams) or "none"
+        raise UsageError(f"no stream {name!r} in the configuration: it has {names}")
 
 
 def load(path: Path) -> Fleet:

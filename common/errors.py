@@ -29,6 +29,7 @@ class Exit(IntEnum):
     MODEL = 5
     LINK = 6
     CRASH = 70  #: a bug of ours (EX_SOFTWARE)
+    HANDED_OVER = 75  #: left for a successor to go on (EX_TEMPFAIL)
     INTERRUPTED = 130
 
 

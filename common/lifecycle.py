@@ -1,6 +1,7 @@
 """How every part starts and stops: signals, the parent's death, exit codes.
 
-First SIGTERM: drain. Second SIGTERM: leave at once. SIGHUP, by which a terminal goes away, drains too, unless it is
+First SIGTERM: drain. Second SIGTERM: leave at once. SIGUSR1: leave soon, a successor goes on (to producer and sink that
+is less than draining: nothing is ended). SIGHUP, by which a terminal goes away, drains too, unless it is
 ignored already (nohup), and says nothing more where it comes again. Children of ``headrace run`` ignore the terminal's
 SIGINT and SIGHUP (their parent tells them what to do) and drain when their parent is gone.
 """
@@ -23,8 +24,9 @@ from types import FrameType
 from common.errors import Exit, HeadraceError
 from common.transport import Waker
 
-#: Set by a parent for its children: its pid.
+#: Set by a parent for its children: its pid, or ``supervisor`` for whoever it is.
 PARENT_ENV = "HEADRACE_PARENT"
+SUPERVISOR = "supervisor"
 #: Set by a parent for its children: the private folder that the last orphan removes.
 FOLDER_ENV = "HEADRACE_RUN_FOLDER"
 #: Marks a folder as one that we made and may remove.
@@ -43,11 +45,14 @@ class Stopper:
     def __init__(self) -> None:
         self.waker = Waker()
         self.draining = False
-        self._parent = int(os.environ.get(PARENT_ENV, "0"))
+        #: With ``draining``: what is under way is a successor's.
+        self.handing_over = False
+        self._parent = _parent()
 
     def install(self) -> None:
         """Take over the signals of the process (main thread only)."""
         signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGUSR1, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN if self._parent else self._on_signal)
         if self._parent:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -79,8 +84,9 @@ class Stopper:
         return bool(self._parent) and os.getppid() != self._parent
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.draining and number == signal.SIGHUP:
+        if self.draining and number in (signal.SIGHUP, signal.SIGUSR1):
             return
+        self.handing_over = number == signal.SIGUSR1
         if self.draining:
             remove_run_folder_if_orphaned()
             os._exit(Exit.INTERRUPTED)
@@ -95,9 +101,14 @@ def die_with_parent(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _parent() -> int:
+    named = os.environ.get(PARENT_ENV, "0")
+    return os.getppid() if named == SUPERVISOR else int(named)
+
+
 def remove_run_folder_if_orphaned() -> None:
     """Remove the parent's private folder where the parent is gone and cannot do it."""
-    folder, parent = os.environ.get(FOLDER_ENV), int(os.environ.get(PARENT_ENV, "0"))
+    folder, parent = os.environ.get(FOLDER_ENV), _parent()
     if folder and parent and os.getppid() != parent and (Path(folder) / FOLDER_MARK).exists():
         shutil.rmtree(folder, ignore_errors=True)
 

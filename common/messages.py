@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 #: Protocol version, ``major * 100 + minor``. Another major is refused aloud, another minor is accepted.
-VERSION = 102
+VERSION = 103
 
 #: Longest name of a stream, model, worker or label on the wire, in characters.
 MAX_NAME = 256
@@ -418,8 +418,14 @@ class Expired(Head, tag="expired", frozen=True, kw_only=True):
     reason: Name = "expired"
 
 
+class Refused(Head, tag="refused", frozen=True, kw_only=True):
+    """Broker → worker, sink → producer: your key is no longer let in. Who gets it dials again after a pause."""
+
+    reason: Text = ""
+
+
 ToSink = Hello | Packet | Notice | Change | Filler | End
-ToProducer = Welcome | Unknown | Ack | Closed
+ToProducer = Welcome | Unknown | Ack | Closed | Refused
 ToBroker = Ready | Beat | Started | Done
-ToWorker = Work | Who
+ToWorker = Work | Who | Refused
 ToResults = Result | GaveUp | Expired

@@ -38,6 +38,8 @@ class Peer(Protocol):
     def was_connected(self) -> bool: ...
     @property
     def full(self) -> bool: ...
+    @property
+    def refusal(self) -> str: ...
 
 
 class Report(TypedDict):
@@ -193,4 +195,6 @@ def set_away(troubles: Troubles, name: str, peer: Peer, who: str, now: float) ->
     connected = peer.connected
     silent, level = ("does not answer", logging.WARNING) if peer.was_connected else ("is not there yet", logging.INFO)
     text = f"{who} takes nothing" if connected else f"{who} at {peer.address} {silent}"
+    if why := peer.refusal:
+        text, level = why, logging.DEBUG  # the endpoint has logged it
     troubles.set(name, not connected or peer.full, now, text, level)

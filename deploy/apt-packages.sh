@@ -37,6 +37,8 @@ test)
     need nginx nginx
     need_file /usr/lib/nginx/modules/ngx_rtmp_module.so libnginx-mod-rtmp
     need srt-live-transmit srt-tools
+    need chromium chromium
+    need chromedriver chromium-driver
     gstreamer || missing="$missing python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
     ;;

@@ -13,12 +13,15 @@ import msgspec
 from common.errors import HeadraceError, LinkError, UsageError
 from common.lifecycle import FOLDER_MARK
 from deploy.control import Answer, List, Request
+from deploy.fleetfile import FleetFile
 from deploy.folder import CONTROL, found
 
 #: A fleet that does not answer within so many seconds hangs; when all are looked for, sooner.
 ANSWER_S, LOOK_S = 10.0, 2.0
 #: Pause before another try to be let in, in seconds.
 CROWDED_S = 0.05
+#: The file of ``headrace up`` that is meant where nobody names another.
+NODE_FILE = "headrace.toml"
 
 
 def ask(folder: Path, request: Request, seconds: float = ANSWER_S) -> Answer:
@@ -69,8 +72,10 @@ def find(wanted: str | None) -> Path:
 
     Raises LinkError where there is none, UsageError where it is not clear which one.
     """
-    if wanted is not None and (Path(wanted) / FOLDER_MARK).exists():
+    if wanted is not None and any((Path(wanted) / name).exists() for name in (FOLDER_MARK, CONTROL)):
         return Path(wanted)
+    if (node := _node_of(Path(wanted or NODE_FILE))) is not None:
+        return node
     running: dict[Path, Answer] = {}
     for folder in found():
         with contextlib.suppress(LinkError):
@@ -83,4 +88,15 @@ def find(wanted: str | None) -> Path:
         raise UsageError(f"several fleets are running, say which one with --fleet: {shown}")
     if running:
         raise UsageError(f"no fleet {wanted!r} is running, but {shown}")
-    raise LinkError("no fleet is running: start one with headrace run")
+    raise LinkError("no fleet is running: start one with headrace up, or headrace run")
+
+
+def _node_of(file: Path) -> Path | None:
+    """The folder of the node that ``headrace up`` runs of ``file``; None where there is none."""
+    if not file.is_file():
+        return None
+    with contextlib.suppress(HeadraceError):
+        folder = FleetFile(file).folder
+        ask(folder, List(), LOOK_S)
+        return folder
+    return None

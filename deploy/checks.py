@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from common.errors import HeadraceError, LinkError, ModelError
 
 
-def check_model(spec: str) -> None:
-    """Ask the workers' own check (it imports no torch). Raises ModelError."""
+def check_model(spec: str, folder: Path | None = None) -> None:
+    """Ask the workers' own check (it imports no torch), in ``folder``. Raises ModelError."""
     done = subprocess.run(
         [sys.executable, "-m", "workers", "--check", spec],
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from common.errors import Exit, HeadraceError
 from common.log import mask
-from deploy import cli_run, cli_streams, spec
+from deploy import cli_cluster, cli_file, cli_keys, cli_node, cli_run, cli_streams, spec
 from deploy.display import say
 from deploy.faults import command as faults_command
 from deploy.text import check_text
@@ -52,7 +52,20 @@ def root(
 
 
 app.command(epilog=cli_run.EXAMPLES)(cli_run.run)
+app.command(epilog=cli_file.INIT_EXAMPLES)(cli_file.init)
+app.command(epilog=cli_file.CHECK_EXAMPLES)(cli_file.check)
+app.command()(cli_file.schema)
+app.command(epilog=cli_node.UP_EXAMPLES)(cli_node.up)
+app.command()(cli_node.down)
+app.command()(cli_node.status)
+app.command(epilog=cli_node.SCALE_EXAMPLES)(cli_node.scale)
+app.command(epilog=cli_node.RESTART_EXAMPLES)(cli_node.restart)
+app.command()(cli_node.reload)
+app.command()(cli_node.logs)
+app.command()(cli_node.top)
 app.add_typer(cli_streams.app, name="streams")
+app.add_typer(cli_cluster.app, name="cluster")
+app.add_typer(cli_keys.app, name="keys")
 
 
 @app.command()

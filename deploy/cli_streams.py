@@ -18,7 +18,7 @@ from common.files import local_path
 from deploy import cli_options as o
 from deploy import spec
 from deploy.ask import ask, find
-from deploy.control import Add, Answer, List, Remove, Row
+from deploy.control import Add, Answer, List, Pause, Remove, Row
 from deploy.fleetfile import FleetFile
 from deploy.folder import CONFIG
 from deploy.text import check_text
@@ -33,9 +33,11 @@ ADD_EXAMPLES = """Examples:
 """
 #: After a stream's time is up and its producer was killed, so many seconds are for closing its outputs.
 CLOSE_S = 15.0
+#: A part that is started or stopped for a stream takes at most so many seconds.
+CHANGE_S = 60.0
 
 FleetName = Annotated[
-    str | None, typer.Option("--fleet", help="which fleet, where several are running: its name or its folder")
+    str | None, typer.Option("--fleet", help="which fleet, where several are running: its name, folder or file")
 ]
 
 
@@ -96,7 +98,7 @@ def add(
         streams = FleetFile(file).only_streams(running.workers, folder)
     else:
         streams = [spec.stream_of(spec.StreamOptions(**o.of_stream(typed)), running.workers, folder)]
-    print(ask(folder, Add([_absolute(stream) for stream in streams])).done)
+    print(ask(folder, Add([_absolute(stream) for stream in streams]), CHANGE_S).done)
 
 
 @app.command()
@@ -109,6 +111,26 @@ def remove(
     folder, seconds = find(fleet), spec.seconds(wait)
     for name in stream:
         print(ask(folder, Remove(name, seconds), seconds + CLOSE_S).done)
+
+
+@app.command()
+def pause(
+    stream: Annotated[list[str], typer.Argument(help="names of streams", show_default=False)], fleet: FleetName = None
+) -> None:
+    """Let a stream of headrace up rest: its source is closed, and after a while its outputs."""
+    folder = find(fleet)
+    for name in stream:
+        print(ask(folder, Pause(name), CHANGE_S).done)
+
+
+@app.command()
+def resume(
+    stream: Annotated[list[str], typer.Argument(help="names of streams", show_default=False)], fleet: FleetName = None
+) -> None:
+    """Go on with a stream that was paused."""
+    folder = find(fleet)
+    for name in stream:
+        print(ask(folder, Pause(name, on=False), CHANGE_S).done)
 
 
 def _absolute(stream: config.Stream) -> config.Stream:

@@ -11,7 +11,7 @@ import selectors
 import socket
 import struct
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -50,7 +50,18 @@ class Remove(msgspec.Struct, frozen=True, tag="remove", forbid_unknown_fields=Tr
     wait: Seconds
 
 
-Request = List | Add | Remove
+class Pause(msgspec.Struct, frozen=True, tag="pause", forbid_unknown_fields=True):
+    """Let this stream rest, or (``on`` is False) go on with it."""
+
+    stream: Name
+    on: bool = True
+
+
+class Look(msgspec.Struct, frozen=True, tag="look"):
+    """What does the node's agent know?"""
+
+
+Request = List | Add | Remove | Pause | Look
 
 
 class OutputRow(msgspec.Struct, frozen=True):
@@ -94,6 +105,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fleet: str = ""
     pid: int = 0
     streams: list[Row] = []
+    #: With :class:`Look`: see deploy/agent/picture.py.
+    node: dict[str, Any] = {}
 
 
 class Peer:

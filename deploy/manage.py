@@ -15,7 +15,7 @@ from common.errors import LinkError, ModelError, OutputError, UsageError
 from common.log import mask
 from deploy.ailing import Ailing
 from deploy.children import Said
-from deploy.control import Add, Answer, List, OutputRow, Peer, Remove, Request, Row, Server
+from deploy.control import Add, Answer, List, Look, OutputRow, Pause, Peer, Remove, Request, Row, Server
 from deploy.places import Places
 from deploy.streams import StreamLife, Streams, part_of
 
@@ -138,6 +138,10 @@ class Manager:
         if isinstance(request, List):
             rows = [_row(life, self._run.ailing, now) for life in self._run.streams]
             return Answer(fleet=self._name, pid=os.getpid(), streams=rows)
+        if isinstance(request, Look):
+            return _refusal("this fleet was started by headrace run: see headrace streams list")
+        if isinstance(request, Pause):
+            return _refusal("this fleet was started by headrace run: streams rest only where headrace up runs them")
         if self._run.stopping or self._run.streams.over:
             return Answer(error="the fleet is ending", exit_code=LinkError.exit_code)
         return self._add(request, now) if isinstance(request, Add) else self._remove(peer, request, now)

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import structs
 
 from common import config
-from common.errors import UsageError
+from common.errors import OutputError, UsageError
 from common.files import check_output_file
 from common.log import mask
 
@@ -31,9 +31,13 @@ LEAST_SEGMENT_S = 1.0
 
 
 def output_of(
-    text: str, segment: float | None = None, kind: config.FileKind | config.SentKind | None = None
+    text: str,
+    segment: float | None = None,
+    kind: config.FileKind | config.SentKind | None = None,
+    writes: bool = True,
 ) -> config.Output:
-    """An output as it is typed: a file, a folder for HLS, an address. ``kind``: not what its ending says.
+    """An output as it is typed: a file, a folder for HLS, an address. ``kind``: not what its ending says. ``writes``:
+    this machine writes it, and the disk is looked at.
 
     Raises UsageError, OutputError.
     """
@@ -54,9 +58,12 @@ def output_of(
     if kind in SCHEMES.values():
         raise UsageError(f"{text} is no address, which kind {kind!r} needs: write {kind}://…")
     _check_segment(segment)
-    if kind == "hls":
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if "%" not in str(path.parent):
+    if kind == "hls" and writes:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"the folder {path.parent} cannot be made: {error.strerror}") from None
+    if writes and "%" not in str(path.parent):
         check_output_file(path)
     if kind == "jsonl":
         segment = None

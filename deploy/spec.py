@@ -143,9 +143,15 @@ def stream_of(options: StreamOptions, workers: config.Workers, folder: Path) -> 
 
 
 def complete(
-    given: dict[str, Any], outputs: list[config.Output], workers: config.Workers, folder: Path
+    given: dict[str, Any],
+    outputs: list[config.Output],
+    workers: config.Workers,
+    folder: Path,
+    reads: bool = True,
+    writes: bool = True,
 ) -> config.Stream:
-    """A stream of the keys that are ``given``; what is missing is chosen to suit the source and the fleet.
+    """A stream of the keys that are ``given``; what is missing is chosen to suit the source and the fleet. ``reads``,
+    ``writes``: this machine has the source, and the outputs.
 
     Raises UsageError, SourceError, OutputError for what cannot be served, and msgspec.ValidationError for what is no
     configuration.
@@ -153,13 +159,14 @@ def complete(
     draft = msgspec.convert(
         {"name": stream_name(given["source"]), "model": workers.model, **given, "outputs": outputs}, config.Stream
     )
-    check_source(draft)
+    check_source(draft, reads, writes)
     if draft.loop and given.get("mode") == "lossless":
         raise UsageError("loop never ends and lossless keeps everything: leave one out")
     ledger = Path(draft.ledger) if draft.ledger else _ledger(outputs, draft.name, folder)
     if problem := clash(msgspec.structs.replace(draft, ledger=str(ledger))):
         raise UsageError(problem)
-    check_output_file(ledger)
+    if writes:
+        check_output_file(ledger)
     sent = any(output.kind in SCHEMES.values() for output in outputs)
     chosen = {
         "mode": "live" if draft.loop or is_live(draft.source) else "lossless",
@@ -178,10 +185,10 @@ def complete(
     )
 
 
-def check_source(stream: config.Stream) -> None:
+def check_source(stream: config.Stream, reads: bool = True, writes: bool = True) -> None:
     """Refuse what can be known to be wrong before anything is opened. Raises UsageError, SourceError."""
     path = local_path(stream.source)
-    if path is not None:
+    if path is not None and reads:
         check_source_file(path)
     if stream.encoding.preset not in config.PRESETS:
         raise UsageError(f"unknown preset {stream.encoding.preset!r}: choose one of {', '.join(config.PRESETS)}")
@@ -190,7 +197,7 @@ def check_source(stream: config.Stream) -> None:
             raise UsageError(f"unknown tune {tune!r}: choose one of {', '.join(filter(None, config.TUNES))}")
     if stream.loop and is_live(stream.source):
         raise UsageError("loop is for files and folders of pictures")
-    if stream.placeholder_image is not None:
+    if stream.placeholder_image is not None and writes:
         check_source_file(Path(stream.placeholder_image))
 
 

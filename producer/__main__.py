@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import config, log
 from common.lifecycle import Stopper, run_part
-from common.status import Status
+from common.status import open_status
 from producer.service import Producer
 
 
@@ -19,10 +19,11 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="it has died: wait for its source, which was there before")
     options = parser.parse_args()
     log.setup("producer")
+    log.always(stream=options.stream)
 
     def body(stopper: Stopper) -> int:
         fleet = config.load(options.config)
-        status = Status(options.status_fd, "producer")
+        status = open_status(options.status_fd, "producer")
         return Producer(fleet, fleet.stream(options.stream), status, stopper, options.again).run()
 
     run_part("producer", body)

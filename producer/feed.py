@@ -8,7 +8,8 @@ A source that is opened again goes on in the same epoch: a Change tells the sink
 
 from __future__ import annotations
 
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -18,6 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from common import messages as m
 from common.config import Stream
 from common.errors import SourceError
+from common.metrics import Histogram
 from common.picture import turn
 from common.wire import MAX_PAYLOAD
 from producer.decoding import Decoding, Picture
@@ -57,6 +59,9 @@ class Feed:
         #: Why the last :meth:`announce` had to wait, "" where it did not.
         self.waits_for = ""
         self.gaps = 0  #: frames that were announced as gaps
+        #: Frames announced, by their fate, over all epochs.
+        self.fates: Counter[str] = Counter()
+        self.prepared = Histogram()  #: seconds that it took to make a picture ready for the model
         self._begin(0, True, 0)
 
     def _begin(self, epoch: int, media: bool, resume: int) -> None:
@@ -225,10 +230,12 @@ class Feed:
             if not self._lossy:
                 raise NotReached
             self.gaps += missing
+            self.fates["gap"] += missing
             self._letters.missing(missing, picture.known.stamp, now)
         if self._is_gap(picture, now):
             self._pictures.popleft()
             self.gaps += 1
+            self.fates["gap"] += 1
             self._letters.gap(picture.known.stamp, now)
             return True
         if not self._live and not self.window.room:
@@ -252,6 +259,7 @@ class Feed:
         link, seconds = (kept.link, max(0.0, now - kept.at)) if kept is not None else (None, 0.0)
         shown = Shown(picture.frame.pts, link, turn(picture.frame), seconds)
         self._letters.picture(shown, picture.known.stamp, fate, reason, now)
+        self.fates[fate] += 1
         return True
 
     def _is_gap(self, picture: Picture, now: float) -> bool:
@@ -269,7 +277,9 @@ class Feed:
         if not self.window.room_to_send:
             return "window_full"
         if picture.prepared is None:
+            began = time.perf_counter()
             picture.prepared = self._preparer(picture.frame)
+            self.prepared.observe(time.perf_counter() - began)
         payload, source, size = picture.prepared
         header = m.Frame(
             stream=self._stream.name,

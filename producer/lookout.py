@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from common import messages as m
 from common.config import Fleet, Stream
@@ -62,6 +63,11 @@ class Lookout:
     def nobody_works(self, now: float, silent: float) -> bool:
         """No worker is there, or the broker has said nothing for ``silent`` seconds."""
         return self.workers == 0 or now - self._news_at > silent
+
+    def refusals(self, why: Mapping[str, str], now: float) -> None:
+        """Trouble → why a peer does not let us in, "" where it does. The endpoint has logged it already."""
+        for name, text in why.items():
+            self._troubles.set(name, bool(text), now, text, logging.DEBUG)
 
     def look(self, now: float, intake: Intake, feed: Feed | None, heard: float, ended: bool) -> list[Report]:
         """``heard``: when the sink last spoke; ``ended``: the source is at its end. Returns the troubles, for

@@ -9,7 +9,7 @@ from collections import deque
 
 from common import messages as m
 from common.config import Fleet, Stream
-from common.errors import LinkError, PeerError, SourceError
+from common.errors import Exit, LinkError, PeerError, SourceError
 from common.lifecycle import Stopper
 from common.log import Seldom, mask
 from common.media import prepare_decoder, unpack
@@ -18,6 +18,7 @@ from common.transport import Hub, Poller, Waker, drain
 from common.wire import Reader, encode
 from producer.decoding import output_base, threads_for
 from producer.feed import Feed, NotReached
+from producer.gauges import Gauges
 from producer.greeter import Greeter
 from producer.greeting import make_hello
 from producer.intake import Intake
@@ -47,11 +48,11 @@ class Producer:
 
     def __init__(self, fleet: Fleet, stream: Stream, status: Status, stopper: Stopper, again: bool = False) -> None:
         self._fleet, self._stream, self._status, self._stopper = fleet, stream, status, stopper
-        self._hub = Hub(fleet.security.insecure)
-        self._frames = self._hub.connect("push", fleet.broker.frames, hwm=64)
-        self._news = self._hub.connect("sub", fleet.broker.news)
+        self._hub = Hub.of(fleet.security, "producer")
+        self._frames = self._hub.connect("push", fleet.broker.frames, hwm=64, to="broker")
+        self._news = self._hub.connect("sub", fleet.broker.news, to="broker")
         self._news.subscribe()
-        self._media = self._hub.connect("dealer", fleet.sink.media, hwm=1024)
+        self._media = self._hub.connect("dealer", fleet.sink.media, hwm=1024, to="sink")
         self._waker = Waker()
         self._poller = Poller(self._news, self._media, self._waker, stopper.waker)
         self._read_media: Reader[m.ToProducer] = Reader(m.ToProducer)
@@ -63,6 +64,8 @@ class Producer:
         self._greeter, self._lookout = Greeter(now), Lookout(fleet, stream, now)
         self._reached, self._moved = (0, -1), 0.0  # link and frames that the sink has dealt with, and since when
         self._next_progress = 0.0
+        self._gauges = Gauges(stream.name, now)
+        self._metrics = self._gauges.metrics
         self._ended = False
         self._gave_up = False
         self._intake = Intake(stream, self._waker.wake, again)
@@ -101,6 +104,7 @@ class Producer:
 
     def _tell(self, source: Source, omitted: list[str]) -> None:
         """What the source is like."""
+        self._gauges.declared = float(source.rate or 0)
         for what in omitted:
             log.warning("left out: %s", what, extra={"stream": self._stream.name})
         self._status.say(
@@ -125,6 +129,10 @@ class Producer:
                 heard = now
                 self._receive(now)
             self._greeter.tick()
+            if self._stopper.handing_over:
+                self._gave_up = True  # nothing is waited for: what is under way is our successor's
+                self._intake.stop()
+                return
             if self._stopper.draining:
                 if self._feed is None or self._feed.epoch is None:
                     return  # nothing was begun
@@ -260,7 +268,11 @@ class Producer:
             try:
                 message, _ = self._read_media.decode(parts)
             except PeerError as error:
+                self._metrics.count("refused", socket="sink", kind=error.kind)
                 self._refused.warn(error.kind, f"refused a message of the sink: {error}")
+                continue
+            if isinstance(message, m.Refused):
+                self._media.refused(message.reason)
                 continue
             self._greeter.spoke(now)
             self._on_sink(message, now)
@@ -268,6 +280,7 @@ class Producer:
             try:
                 news, _ = self._read_news.decode(parts)
             except PeerError as error:
+                self._metrics.count("refused", socket="news", kind=error.kind)
                 self._refused.warn(error.kind, f"refused news of the broker: {error}")
                 continue
             self._lookout.news(news, now)
@@ -279,7 +292,7 @@ class Producer:
             self._resend.extend(feed.window.tick(now))
             feed.link.tick(now)
 
-    def _on_sink(self, message: m.ToProducer, now: float) -> None:
+    def _on_sink(self, message: m.Welcome | m.Unknown | m.Ack | m.Closed, now: float) -> None:
         feed = self._feed
         if feed is None:
             return  # it speaks of a producer before us
@@ -292,6 +305,7 @@ class Producer:
             self._refused.counts["other_epoch"] = self._refused.counts.get("other_epoch", 0) + 1
         elif isinstance(message, m.Ack):
             if message.link > feed.link.transmitted or message.resolved > feed.index:
+                self._metrics.count("refused", socket="sink", kind="ack")
                 self._refused.warn("ack", "refused an acknowledgement of what was never sent")
                 return
             self._greeter.unknown = False
@@ -358,8 +372,12 @@ class Producer:
             return
         self._next_progress = now + PROGRESS_S
         feed = self._feed
+        self._lookout.refusals({"broker_refuses": self._news.refusal, "sink_refuses": self._media.refusal}, now)
         troubles = self._lookout.look(now, self._intake, feed, self._greeter.heard, self._ended)
         source = self._intake.state(now)
+        fps = self._gauges.fps(feed, now) if feed is not None else 0.0
+        self._gauges.look(source, self._ended, feed, troubles, now)
+        self._metrics.tell(self._status, now)
         if feed is None:
             self._status.say("opening", stream=self._stream.name, source=source, troubles=troubles)
             return
@@ -374,11 +392,14 @@ class Producer:
             waits_for=feed.waits_for if feed.epoch is not None else "sink",
             resent=window.resent,
             gaps=feed.gaps,
+            fps=fps,
             troubles=troubles,
         )
 
     def _verdict(self) -> int:
         source, feed = self._source, self._feed
+        if self._stopper.handing_over and self._closed is None:
+            return Exit.HANDED_OVER
         if self._closed is not None and self._closed.error == m.SUPERSEDED:
             raise LinkError(f"{self._stream.name}: {m.SUPERSEDED}: stop one of the two")
         if self._stopper.draining:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import config, log
 from common.lifecycle import Stopper, run_part
-from common.status import Status
+from common.status import open_status
 from sink.service import Sink
 
 
@@ -22,7 +22,7 @@ def main() -> None:
 
     def body(stopper: Stopper) -> int:
         fleet = config.load(options.config)
-        return Sink(fleet, Status(options.status_fd, "sink"), stopper, options.config).run()
+        return Sink(fleet, open_status(options.status_fd, "sink"), stopper, options.config).run()
 
     run_part("sink", body)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from common.log import about
 from common.messages import Filler, Notice, Packet
 from sink.ledger import State
 from sink.outputs.partfile import DiskFull
@@ -38,11 +39,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where a frame ended."""
+    """Where a frame ended. ``seconds``: how long it was worked on here."""
 
     index: int
     state: State
     reason: str
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,11 @@ Command = tuple[Packet, bytes] | Notice | Changed | _Fill | _Due | None
 
 
 class Renderer:
-    """Runs a :class:`Studio` in a thread. ``notify`` is called there when an outcome can be fetched."""
+    """Runs a :class:`Studio` in a thread. ``notify`` is called there when an outcome can be fetched. ``stream``: its
+    name, for the log."""
 
-    def __init__(self, studio: Studio, notify: Callable[[], None], overload: Overload) -> None:
+    def __init__(self, studio: Studio, notify: Callable[[], None], overload: Overload, stream: str = "") -> None:
+        self._stream = stream
         self._studio, self._notify, self._overload = studio, notify, overload
         self._commands: deque[Command] = deque()
         self._outcomes: deque[Outcome | Marked | Finished] = deque()  # one for each decision: bounded by the window
@@ -179,6 +183,7 @@ class Renderer:
     def _run(self) -> None:
         crash: BaseException | None = None
         full = ""
+        about(stream=self._stream or None)
         try:
             self._studio.open()
             while (command := self._next()) is not None:
@@ -217,10 +222,11 @@ class Renderer:
             self._studio.fill(command.filler, command.away)
             self._mark()
         elif isinstance(command, _Due):
+            began = time.monotonic()
             state, reason = self._show(command.decision, command.at)
             with self._changed:
                 self._due.popleft()
-            self._tell(Outcome(command.decision.index, state, reason))
+            self._tell(Outcome(command.decision.index, state, reason, time.monotonic() - began))
             self._mark()
 
     def _show(self, decision: Decision, at: float) -> tuple[State, str]:

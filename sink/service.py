@@ -10,19 +10,19 @@ from pathlib import Path
 
 from common import messages as m
 from common.config import Fleet, Stream
-from common.errors import PeerError
+from common.errors import Exit, PeerError
 from common.lifecycle import Stopper
 from common.log import Seldom
 from common.media import unpack
-from common.metrics import Metrics
 from common.status import Status
 from common.transport import Hub, Poller, Unreachable, Waker, drain
 from common.trouble import Troubles, log_troubles
 from common.wire import Reader, encode
 from sink.checkpoint import Checkpoint
 from sink.configured import Configured
-from sink.counts import FrameCounts
+from sink.gauges import Gauges
 from sink.memory import give_back
+from sink.preview import Previews
 from sink.registry import Registry
 from sink.stream import SinkStream
 
@@ -32,6 +32,8 @@ IDLE_S = 0.05
 PROGRESS_S = 0.2
 #: After SIGTERM, streams get this long, in seconds, to come to their end by themselves.
 GRACE_S = 5.0
+#: The same where a successor goes on: for closing the outputs, whose frames that are not durable are done again.
+HANDOVER_S = 8.0
 #: Most messages taken from one socket before other work is done.
 BURST = 128
 #: Messages that arrive within this long of each other, in seconds, are handled together.
@@ -54,9 +56,9 @@ class Sink:
 
     def __init__(self, fleet: Fleet, status: Status, stopper: Stopper, file: Path | None = None) -> None:
         self._fleet, self._status, self._stopper = fleet, status, stopper
-        self._hub = Hub(fleet.security.insecure)
-        self._media = self._hub.bind("router", fleet.sink.media, hwm=4096)
-        self._results = self._hub.bind("pull", fleet.sink.results, hwm=4096)
+        self._hub, bind = Hub.of(fleet.security, "sink"), fleet.sink.bind
+        self._media = self._hub.bind("router", fleet.sink.media, hwm=4096, name="media", interface=bind)
+        self._results = self._hub.bind("pull", fleet.sink.results, hwm=4096, name="results", interface=bind)
         self._waker = Waker()
         self._poller = Poller(self._media, self._results, self._waker, stopper.waker)
         self._read_media: Reader[m.ToSink] = Reader(m.ToSink)
@@ -74,9 +76,10 @@ class Sink:
         self._refused, self._bad_results = Seldom(log), Seldom(log)
         self._places: dict[str, set[str]] = {}  # stream → its outputs that are in trouble
         self._troubles = Troubles()
-        self._metrics = Metrics()
-        self._frames = FrameCounts(self._metrics.registry)
+        self._gauges = Gauges()
+        self._metrics = self._gauges.metrics
         self._metrics.serve(fleet.metrics.sink)
+        self._previews = Previews(self._waker.wake)
         self._next_progress = 0.0
 
     def run(self) -> int:
@@ -87,17 +90,21 @@ class Sink:
             self._receive(now)
             self._step_all(now)
             self._progress(now)
+            self._previews.deliver(self._status)
             if self._stopper.draining:
-                give_up = give_up or now + GRACE_S
+                give_up = give_up or now + (HANDOVER_S if self._stopper.handing_over else GRACE_S)
                 open_ones = [stream for stream in self._streams.values() if not stream.over]
-                if not open_ones:
+                if not open_ones or (self._stopper.handing_over and now > give_up):
                     break
-                if now > give_up:
+                if self._stopper.handing_over:
+                    for stream in open_ones:
+                        stream.retire(successor=True)
+                elif now > give_up:
                     for stream in open_ones:
                         stream.give_up("shutdown")
             self._poller.wait(self._sleep(time.monotonic()), SETTLE_S)
         self._hub.close()
-        return 0
+        return Exit.HANDED_OVER if self._stopper.handing_over else 0
 
     def _receive(self, now: float) -> None:
         for parts in drain(self._media, BURST) if self._poller.ready(self._media) else ():
@@ -118,7 +125,10 @@ class Sink:
             if stream is None:
                 self._metrics.count("refused", socket="results", kind="unknown_stream")
                 self._bad_results.warn(
-                    "unknown_stream", f"result of a stream that is not here: {answer.stream!r}", logging.INFO
+                    "unknown_stream",
+                    f"result of a stream that is not here: {answer.stream!r}",
+                    logging.INFO,
+                    stream=answer.stream,
                 )
             elif stream.crashed is None:
                 with self._apart(stream, now):
@@ -144,6 +154,8 @@ class Sink:
 
     def _on_hello(self, peer: bytes, hello: m.Hello, payload: bytes, now: float) -> None:
         name = hello.stream
+        if self._stopper.handing_over:
+            return  # our successor will answer
         config = self._configured.find(name, now)
         if config is None:
             raise PeerError("unknown_stream", f"Hello of {name!r}, which the configuration does not name")
@@ -192,7 +204,8 @@ class Sink:
     def _begin(self, config: Stream, hello: m.Hello, payload: bytes, past: Checkpoint) -> SinkStream | None:
         """A new epoch; None where it crashes at once. Raises PeerError."""
         try:
-            return SinkStream(config, hello, payload, past, self._waker.wake)
+            tally, preview = self._gauges.tally(config.name), self._previews.of(config.name)
+            return SinkStream(config, hello, payload, past, self._waker.wake, tally, preview)
         except PeerError:
             raise
         except Exception as error:  # noqa: BLE001  one stream's, not ours
@@ -235,7 +248,7 @@ class Sink:
             return
         if stream.over and not was_over:
             self._closed[name] = now
-            self._frames.put(name, stream.ledger.states)
+            self._gauges.frames(name, stream.ledger.states)
             if stream.closed is not None:
                 self._status.say("closed", **stream.report(), epoch=stream.epoch, error=stream.closed.error)
             else:
@@ -285,7 +298,7 @@ class Sink:
         count = self._registry.crashed(stream, session, reached, error)
         text = f"{stream} crashed here: {type(error).__name__}: {error}; it begins a new epoch"
         log.critical("%s", text, exc_info=error, extra={"stream": stream, "count": count})
-        self._metrics.count("stream_crashes")
+        self._metrics.count("stream_crashes", stream=stream)
 
     def _without_producer(self, stream: SinkStream, now: float) -> None:
         name = stream.config.name
@@ -300,6 +313,7 @@ class Sink:
     def _forget(self, stream: SinkStream) -> None:
         """Only what another epoch begins with is kept."""
         name = stream.config.name
+        self._gauges.ended(stream)
         self._registry.put(name, stream.checkpoint, stream.full, time.monotonic())
         for table in (self._streams, self._peers, self._alone, self._closed, self._broken):
             table.pop(name, None)
@@ -310,7 +324,8 @@ class Sink:
         configured = {stream.name: stream for stream in self._configured.fleet.streams}
         for name in [name for name in self._known if name not in configured and name not in self._streams]:
             self._registry.forget(self._known.pop(name))
-            self._frames.forget(name)
+            self._gauges.forget(name)
+            self._previews.forget(name)
             for key in [key for key in self._superseded if key[0] == name]:
                 del self._superseded[key]
             for trouble in self._named.pop(name, ()):
@@ -319,11 +334,15 @@ class Sink:
             log.info("forgotten: it is no longer in the configuration", extra={"stream": name})
             self._status.say("forgotten", stream=name)
         self._known.update(configured)
+        for name, stream in self._streams.items():
+            if name in configured and configured[name] != stream.config and not stream.over:
+                stream.retire(successor=True)  # who says Hello next goes on as it is configured now
 
     def _send(self, peer: bytes, message: m.Head, now: float) -> None:
         try:
             if not self._media.send(peer, encode(message)):
-                self._refused.warn("producer_slow", "a producer does not take its acknowledgements")
+                stream = getattr(message, "stream", None)
+                self._refused.warn("producer_slow", "a producer does not take its acknowledgements", stream=stream)
         except Unreachable:
             for stream in [stream for stream, one in self._peers.items() if one == peer]:
                 del self._peers[stream]
@@ -333,7 +352,10 @@ class Sink:
         if now < self._next_progress:
             return
         self._next_progress = now + PROGRESS_S
+        for (socket, kind), count in self._hub.tend().items():
+            self._metrics.count("refused", count, socket=socket, kind=kind)
         self._configure(now)
+        self._previews.hear(self._status.requests(), now)
         self._look_around(now)
         troubles = self._troubles.report(now)
         told = False
@@ -341,14 +363,17 @@ class Sink:
             if not stream.over:
                 # Once is enough: the line is heard as a word on all of them.
                 more = {} if told else {"troubles": troubles}
-                self._status.say("progress", **stream.progress(), epoch=stream.epoch, **more)
+                lately = self._gauges.tally(stream.config.name).summary(now)
+                self._status.say("progress", **stream.progress(), epoch=stream.epoch, **lately, **more)
                 told = True
-            self._frames.put(stream.config.name, stream.ledger.states)
-        if troubles and not told:
+        if not told:  # also where there are none: we are here
             self._status.say("troubles", troubles=troubles)
+        self._gauges.look(self._streams, [name for name in self._known if self._registry.full(name)], troubles, now)
+        self._metrics.tell(self._status, now)
 
     def _look_around(self, now: float) -> None:
         """Name what stands in the way."""
+        self._troubles.set("keys_list", bool(self._hub.problem), now, self._hub.problem)
         for name in self._known:
             stream, full = self._streams.get(name), self._registry.full(name)
             self._name("disk_full", name, bool(full) and stream is None, now, f"{full}; waiting for space")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from common.messages import Notice, Result
 from sink.ages import Ages
+from sink.tally import Tally
 
 #: From the packet's arrival at the producer to the frame's notice at the sink; on the way and queued at the broker;
 #: decoded and waiting for its batch at the worker; its share of the batch in the model; waiting for the frames before
@@ -30,9 +31,10 @@ class _Way:
 
 
 class Stages:
-    """Told of what happens to each frame."""
+    """Told of what happens to each frame; tells ``tally``."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally or Tally()
         self._ways: dict[int, _Way] = {}
         self._ages = {name: Ages(None) for name in STAGES}
 
@@ -49,9 +51,9 @@ class Stages:
         way.answered = now
         infer = result.seconds.get("infer", 0.0) * result.batch
         batch = result.seconds.get("decode", 0.0) + result.seconds.get("wait", 0.0)
-        self._ages["queue"].add(max(0.0, now - way.noticed - infer - batch))
-        self._ages["batch"].add(batch)
-        self._ages["inference"].add(infer)
+        self._spent("queue", max(0.0, now - way.noticed - infer - batch), now)
+        self._spent("batch", batch, now)
+        self._spent("inference", infer, now)
 
     def decided(self, index: int, now: float) -> None:
         """It is its turn, and it is known what to draw."""
@@ -64,10 +66,15 @@ class Stages:
         way = self._ways.pop(index, None)
         if way is None or way.decided is None:
             return
-        self._ages["producer"].add(way.producer)
-        self._ages["reorder"].add(way.decided - (way.noticed if way.answered is None else way.answered))
-        self._ages["encode"].add(now - way.decided)
-        self._ages["total"].add(way.producer + now - way.noticed)
+        self._spent("producer", way.producer, now)
+        self._spent("reorder", way.decided - (way.noticed if way.answered is None else way.answered), now)
+        self._spent("encode", now - way.decided, now)
+        self._spent("total", way.producer + now - way.noticed, now)
+        self._tally.resolved(now - way.noticed, now)
+
+    def _spent(self, stage: str, seconds: float, now: float) -> None:
+        self._ages[stage].add(seconds)
+        self._tally.spent(stage, seconds, now)
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Stage → ``p50``, ``p95``, ``p99`` in seconds and ``count``, over all frames so far."""

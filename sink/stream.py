@@ -22,11 +22,13 @@ from sink.checkpoint import Checkpoint, LedgerFile
 from sink.inlet import Arrival, Inlet
 from sink.ledger import Books, Ledger, State
 from sink.overload import Overload
+from sink.preview import Preview
 from sink.reel import Changed
 from sink.render import Finished, Marked, Outcome, Renderer
 from sink.reorder import Decision, Reorder
 from sink.stages import Stages
 from sink.studio import Studio
+from sink.tally import Tally
 from sink.times import OutputTimes
 
 #: Frames that may be announced and not decided, whatever the window: a live producer's exceeds it now and then.
@@ -60,7 +62,14 @@ class SinkStream:
     """
 
     def __init__(
-        self, config: Stream, hello: m.Hello, payload: bytes, checkpoint: Checkpoint, notify: Callable[[], None]
+        self,
+        config: Stream,
+        hello: m.Hello,
+        payload: bytes,
+        checkpoint: Checkpoint,
+        notify: Callable[[], None],
+        tally: Tally | None = None,
+        preview: Preview | None = None,
     ) -> None:
         self.config, self.hello, self.epoch = config, hello, checkpoint.epoch
         _check_kinds(hello.tracks)
@@ -71,8 +80,10 @@ class SinkStream:
         self._times = OutputTimes(base)
         self._reorder = Reorder(hello.mode, hello.latency, config.carry, base, self.resume)
         self.ledger = Ledger(checkpoint.books)
-        self._stages = Stages()
-        studio = Studio(config, hello, self.epoch, unpack(hello.tracks, payload), checkpoint.marks, self.resume > 0)
+        self._tally = tally or Tally()
+        self._stages = Stages(self._tally)
+        tracks, again = unpack(hello.tracks, payload), self.resume > 0
+        studio = Studio(config, hello, self.epoch, tracks, checkpoint.marks, again, preview)
         self.wants_media = studio.wants_media
         self._tracks = len(hello.tracks)
         self._end: m.End | None = None
@@ -80,7 +91,7 @@ class SinkStream:
         self._file = LedgerFile(config)
         self._save()
         overload = Overload(hello.latency if hello.mode == "live" else None)
-        self._renderer = Renderer(studio, notify, overload)
+        self._renderer = Renderer(studio, notify, overload, config.name)
         self._ended = self._retired = False
         self._progressed = False
         self._most = max(MAX_ANNOUNCED, 4 * config.window)
@@ -189,9 +200,8 @@ class SinkStream:
             return
         if isinstance(answer, m.GaveUp):
             why = f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
-            self._failures.warn(
-                answer.reason, f"frame {answer.index} failed: {why}", stream=self.config.name, index=answer.index
-            )
+            frame: dict[str, Any] = {"stream": self.config.name, "epoch": self.epoch, "index": answer.index}
+            self._failures.warn(answer.reason, f"frame {answer.index} failed: {why}", **frame)
         elif isinstance(answer, m.Result):
             self._stages.answered(answer, now)
         self._reorder.answer(answer, now)
@@ -220,9 +230,11 @@ class SinkStream:
             self._send(self._reorder.give_up(reason), None)
             self._finish_rendering(goes_on=reason == SUPERSEDED)
 
-    def retire(self) -> None:
+    def retire(self, successor: bool = False) -> None:
         """Another session goes on with this stream. Lossless: at the first frame that is not decided; live: after it,
-        since nobody will bring it again."""
+        since nobody will bring it again. ``successor``: so does another sink, and the producer is not told that it is
+        over."""
+        self._retired = self._retired or successor
         if self.hello.mode == "live":
             self.give_up(SUPERSEDED)
         elif not self._ended:
@@ -261,8 +273,12 @@ class SinkStream:
             "states": self.ledger.states,
             "ages": self._reorder.ages(),
             "stages": self._stages.summary(),
-            "outputs": self._renderer.sent(),
+            "outputs": self.sent(),
         }
+
+    def sent(self) -> list[dict[str, Any]]:
+        """How it stands with each network output."""
+        return self._renderer.sent()
 
     def report(self) -> dict[str, Any]:
         """This stream's entry in the ledger file, and for the status line how old the results were."""
@@ -271,6 +287,11 @@ class SinkStream:
             "stages": self._stages.summary(),
             "outputs": self._renderer.sent(),
         }
+
+    @property
+    def failed(self) -> str:
+        """The first output that has failed for good, "" if none has."""
+        return self._renderer.error
 
     def troubles(self) -> dict[str, str]:
         """What is wrong with outputs that may recover: address → a line for a person."""
@@ -305,6 +326,9 @@ class SinkStream:
     def _settle(self, outcome: Outcome, now: float) -> None:
         self._stages.written(outcome.index, now)
         self.ledger.settle(outcome.index, outcome.state, outcome.reason)
+        self._tally.settle(outcome.state, outcome.reason, now)
+        if outcome.seconds:
+            self._tally.spent("render", outcome.seconds, now)
         self._resolved = outcome.index
         self._progressed = True
 

@@ -33,6 +33,7 @@ from sink.outputs.place import Mark
 from sink.outputs.rack import Rack
 from sink.outputs.survey import survey
 from sink.placeholder import Placeholder
+from sink.preview import Preview
 from sink.reel import Changed, Reel
 from sink.reorder import Decision
 from sink.sound import Sound
@@ -56,8 +57,9 @@ class Studio:
         tracks: Sequence[media.Track],
         marks: Sequence[Mark] = (),
         again: bool = False,
+        preview: Preview | None = None,
     ) -> None:
-        self._config, self._hello = config, hello
+        self._config, self._hello, self._preview = config, hello, preview
         self._base = Fraction(*hello.video.time_base)
         self._kinds = {output.kind for output in config.outputs if output.kind != "jsonl"}
         try:
@@ -77,6 +79,7 @@ class Studio:
         self._encoder: Encoder | None = None
         self._shape: Shape | None = None
         self._placeholder: Placeholder | None = None
+        self._matrix = 0  # of the pictures that are encoded
         self._since, self._away = "", 0.0  # of the source's absence
         self._template: VideoStream | None = None
         self._shown: deque[tuple[int, Fraction]] = deque()  # (index, seconds) of pictures that are not yet durable
@@ -284,6 +287,8 @@ class Studio:
         time = out * self._base
         try:
             self._durations.append(duration)
+            if self._preview is not None and self._shape is not None:
+                self._preview.offer(frame, self._matrix, self._shape.sar or SQUARE)
             key = self._rack.wants(time)[1]
             packets = list(self._encoder.encode(frame, out, duration, key))
             if key:  # who asks from here on gets the next one
@@ -303,6 +308,7 @@ class Studio:
 
     def _open_encoder(self, size: tuple[int, int], full: bool, tag: int, matrix: int, turn: int) -> None:
         """``tag``: the matrix as the outputs are told of it, ``matrix``: as it is."""
+        self._matrix = matrix
         self._shape = shape = shape_of(self._info, size, full, tag, turn in (90, 270))
         self._encoder = Encoder(shape, self._config.encoding, self._hello.mode == "live")
         self._composer = Composer(*size, full, matrix=matrix, sar=shape.sar or SQUARE)

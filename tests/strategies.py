@@ -14,7 +14,9 @@ from common import messages as m
 HEADERS: tuple[type[m.Head], ...] = (
     m.Frame,
     m.News,
-    *(kind for union in (m.ToSink, m.ToProducer, m.ToBroker, m.ToWorker, m.ToResults) for kind in get_args(union)),
+    *dict.fromkeys(
+        kind for union in (m.ToSink, m.ToProducer, m.ToBroker, m.ToWorker, m.ToResults) for kind in get_args(union)
+    ),
 )
 #: Longest text and list that is drawn; the declared limits are tested by hand.
 SHORT = 6

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import msgspec
 import pytest
 import typer
@@ -75,33 +74,70 @@ def test_every_configuration_key_is_documented(section: type[Any]) -> None:
     assert not missing, f"docs/configuration.md does not name {', '.join(sorted(missing))}"
 
 
-def options(command: Any, path: str = "headrace") -> Iterator[tuple[str, str]]:
-    """Each verb's options as they are typed."""
-    for parameter in command.params:
-        if parameter.name != "help":
-            names = [name for name in parameter.opts if name.startswith("--")]
-            yield from ((path, name) for name in names[:1])
-    for name, sub in getattr(command, "commands", {}).items():
-        yield path, name
-        yield from options(sub, f"{path} {name}")
+def verbs(command: Any, path: str = "headrace") -> Iterator[tuple[str, Any]]:
+    """Each command that does something, and how it is called."""
+    subs = getattr(command, "commands", {})
+    if not subs:
+        yield path, command
+    for name, sub in subs.items():
+        yield from verbs(sub, f"{path} {name}")
 
 
-def test_every_verb_and_option_is_documented() -> None:
-    command = typer.main.get_command(cli.app)
-    assert isinstance(command, click.Command) or hasattr(command, "params")
-    found = list(options(command))
-    assert len(found) > 20
-    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    missing = [
-        f"{path} {name}" for path, name in found if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)
-    ]
-    assert not missing, f"neither README.md nor docs/ name {missing}"
+def options(command: Any) -> set[str]:
+    """As they are typed, in their long form."""
+    known = [*command.opts, *command.secondary_opts] if hasattr(command, "opts") else []
+    found = {name for name in known if name.startswith("--") and name != "--help"}
+    for one in [*getattr(command, "params", ()), *getattr(command, "commands", {}).values()]:
+        found |= options(one)
+    return found
+
+
+CLI = ROOT / "docs" / "cli.md"
+VERBS = dict(verbs(typer.main.get_command(cli.app)))
+
+
+@pytest.mark.parametrize("path", VERBS)
+def test_every_verb_and_option_is_in_the_page_of_commands(path: str) -> None:
+    assert len(VERBS) > 20
+    section = section_of(CLI, path) or section_of(CLI, " ".join(path.split()[:2]))
+    assert f"{path}" in CLI.read_text(encoding="utf-8")
+    assert section, f"docs/cli.md has no heading for {path}"
+    if "in `headrace run`" in section:  # whose options they share
+        section += section_of(CLI, "headrace run")
+    missing = [name for name in sorted(options(VERBS[path])) if not re.search(rf"`[^`\n]*{name}(?![\w-])", section)]
+    assert not missing, f"docs/cli.md does not name {', '.join(missing)} of {path}"
+
+
+def test_the_page_of_commands_names_nothing_else() -> None:
+    """Options in the tables of a command are its own, and every command that is named is there."""
+    text = CLI.read_text(encoding="utf-8")
+    wrong = []
+    for heading in re.findall(r"^#+ `headrace (\w+)", text, re.MULTILINE):
+        known = set().union(*(options(verb) for path, verb in VERBS.items() if path.split()[1] == heading))
+        cells = re.findall(r"^\| (`-[^|]*) \|", section_of(CLI, f"headrace {heading}"), re.MULTILINE)
+        wrong += [f"{heading} {name}" for cell in cells for name in re.findall(r"--[\w-]+", cell) if name not in known]
+    for page in (CLI, ROOT / "docs" / "operations.md"):
+        called = set(re.findall(r"`headrace ([a-z]+)", page.read_text(encoding="utf-8")))
+        wrong += [f"{page.name}: headrace {name}" for name in called - {path.split()[1] for path in VERBS}]
+    assert not wrong
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to the page may have after ``#``: its headings, as GitHub writes them."""
+    body = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    heads = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"^#+ (.*)$", body, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
-    local = [target for target in targets if "://" not in target and not target.startswith("mailto:")]
-    missing = [target for target in local if not (page.parent / target).exists()]
+    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", text)
+    local = [(target, anchor) for target, anchor in found if "://" not in target and not target.startswith("mailto:")]
+    missing = [target for target, _ in local if target and not (page.parent / target).exists()]
+    pages = {one.resolve(): anchors(one) for one in PAGES}
+    for target, anchor in local:
+        to = (page.parent / target).resolve() if target else page.resolve()
+        if anchor and to in pages and anchor not in pages[to]:
+            missing.append(f"{target}#{anchor}")
     assert not missing

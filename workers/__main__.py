@@ -11,7 +11,8 @@ from pathlib import Path
 from common import config, log
 from common.errors import ModelError
 from common.lifecycle import Stopper, run_part
-from common.status import Status
+from common.status import open_status
+from workers.model import Model
 from workers.models import NAMES, check_spec, load
 
 #: glibc gives large blocks back to the kernel at once and asks for them again for the next batch, which halves the
@@ -55,29 +56,32 @@ def main() -> None:
         try:
             with stopper.at_once():
                 model = load(fleet.workers.model, fleet.workers.threshold)
-                device = _resolve(fleet.workers.device)
+                device = _resolve(fleet.workers.device, model)
                 model.setup(device)
         except ModelError:
             raise
         except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
             raise ModelError(f"model {fleet.workers.model!r} cannot be set up: {what}") from error
-        return Worker(fleet, model, device, options.name, Status(options.status_fd, "worker"), stopper).run()
+        return Worker(fleet, model, device, options.name, open_status(options.status_fd, "worker"), stopper).run()
 
     run_part("worker", body)
 
 
-def _resolve(device: str) -> str:
-    """``auto`` is the first GPU that the model's own torch can use, else the CPU."""
+def _resolve(device: str, model: Model) -> str:
+    """``auto`` is what the model says itself, or the first GPU that its own torch can use, else the CPU."""
     if device != "auto":
         return device
+    if callable(best := getattr(model, "best_device", None)):
+        return str(best())
     torch = sys.modules.get("torch")  # not imported here: a model without torch shall not wait for it
     return "cuda:0" if torch is not None and torch.cuda.is_available() else "cpu"
 
 
 def _check(spec: str) -> None:
     try:
-        check_spec(spec)
+        if note := check_spec(spec):
+            print(f"note: {note}")
     except ModelError as error:
         print(error, file=sys.stderr)
         sys.exit(int(error.exit_code))
@@ -85,7 +89,7 @@ def _check(spec: str) -> None:
 
 def _restart_with_settings(settings: config.Workers) -> None:
     """Start this process anew with the settings that are only read at its start, unless they are there."""
-    threads = settings.threads or max(1, ((os.cpu_count() or 1) - RESERVED) // settings.count)
+    threads = settings.threads or max(1, ((os.cpu_count() or 1) - RESERVED) // max(1, settings.count))
     wanted = MALLOC | THREADS | {"OMP_NUM_THREADS": str(threads)}
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
     if missing:

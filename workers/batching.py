@@ -7,9 +7,9 @@ the same size. A frame with a failed attempt behind it runs alone, so that poiso
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -35,18 +35,26 @@ class Batcher(Generic[T]):
         assert len(self._waiting) < self.capacity, "more frames than credit was given for"
         self._waiting.append(_Waiting(item, shape, alone, now))
 
-    def take(self, now: float, hurry: bool = False) -> list[T]:
-        """The next batch if one is due now, else nothing. ``hurry``: do not wait for more."""
+    def put_back(self, items: Sequence[T], shape: Hashable, now: float) -> None:
+        """A batch that was too large for the model: its frames are the next ones, in order, and wait no more."""
+        assert len(self._waiting) + len(items) <= self.capacity, "more frames come back than were taken"
+        since = min([now - self._max_wait, *(one.since for one in self._waiting)])
+        self._waiting.extendleft(_Waiting(item, shape, False, since) for item in reversed(items))
+
+    def take(self, now: float, hurry: bool = False, most: Callable[[Any], int] | None = None) -> list[T]:
+        """The next batch if one is due now, else nothing. ``hurry``: do not wait for more. ``most``: how many frames of
+        a size go together, where that is fewer than ``max_batch``."""
         if not self._waiting:
             return []
         first = self._waiting[0]
         if first.alone:
             self._waiting.popleft()
             return [first.item]
-        chosen = [one for one in self._waiting if not one.alone and one.shape == first.shape][: self._max_batch]
+        full = self._max_batch if most is None else min(self._max_batch, most(first.shape))
+        chosen = [one for one in self._waiting if not one.alone and one.shape == first.shape][:full]
         # Frames that cannot join this batch are a reason not to wait: more of the same may never come.
-        mixed = len(chosen) < min(len(self._waiting), self._max_batch)
-        if not (hurry or mixed or len(chosen) == self._max_batch or now >= first.since + self._max_wait):
+        mixed = len(chosen) < min(len(self._waiting), full)
+        if not (hurry or mixed or len(chosen) == full or now >= first.since + self._max_wait):
             return []
         taken = {id(one) for one in chosen}
         self._waiting = deque(one for one in self._waiting if id(one) not in taken)

@@ -21,6 +21,7 @@ from common.errors import ModelError, PeerError
 from common.messages import Frame, Work
 from workers.letterbox import Placement
 from workers.model import Findings, Model
+from workers.models.memory import is_out_of_memory, release
 from workers.results import check_results
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,15 @@ class Inferred:
     seconds: float
 
 
-Event = Decoded | Refused | Inferred
+@dataclass(frozen=True, slots=True)
+class TooLarge:
+    """Memory did not suffice for these pictures together; nothing is said of each of them."""
+
+    jobs: list[Job]
+    reason: str
+
+
+Event = Decoded | Refused | Inferred | TooLarge
 
 
 def canvas_of(frame: Frame, width: int, height: int) -> tuple[int, int]:
@@ -99,7 +108,7 @@ class Engine:
         events: list[Event] = []
         while self._events:
             event = self._events.popleft()
-            if isinstance(event, Inferred):
+            if isinstance(event, Inferred | TooLarge):
                 self.busy = False
             events.append(event)
         return events
@@ -130,10 +139,10 @@ class Engine:
         while (jobs := self._to_infer.get()) is not None:
             self._tell(self._infer(jobs))
 
-    def _infer(self, jobs: list[Job]) -> Inferred:
+    def _infer(self, jobs: list[Job]) -> Inferred | TooLarge:
         started = time.monotonic()
         findings: list[Findings] = []
-        error = ""
+        error, full = "", False
         try:
             pictures = np.stack([job.picture for job in jobs if job.picture is not None])
             height, width = pictures.shape[1:3]
@@ -143,9 +152,15 @@ class Engine:
                 self._placement(job).to_source(found)[0] for job, found in zip(jobs, checked.findings, strict=True)
             ]
         except ModelError as failure:
-            error = str(failure)
+            error, full = str(failure), is_out_of_memory(failure)
         except BaseException as failure:  # noqa: BLE001  a user's model may raise anything, SystemExit too
             error = f"model {self._name} raised {type(failure).__name__}: {' '.join(str(failure).split())}"
+            full = is_out_of_memory(failure)
+        if full:
+            release()  # not before here, where the error's frames no longer hold what they had allocated
+            if len(jobs) > 1:
+                return TooLarge(jobs, error[:1000])
+            error = f"out_of_memory: not even one picture fits: {error}"
         return Inferred(jobs, findings, error[:1000], started, time.monotonic() - started)
 
     def _placement(self, job: Job) -> Placement:

@@ -7,18 +7,21 @@ import os
 import socket
 import time
 from collections import deque
+from typing import Any
 
 from common import messages as m
 from common.config import Fleet
 from common.errors import PeerError
 from common.lifecycle import Stopper
-from common.log import Seldom
+from common.log import Seldom, always
 from common.status import Status
 from common.transport import Hub, Poller, Waker, drain
 from common.trouble import Troubles, log_troubles, set_away
 from common.wire import Reader, encode
 from workers.batching import Batcher
-from workers.engine import Decoded, Engine, Event, Inferred, Job, Refused, canvas_of
+from workers.engine import Decoded, Engine, Event, Inferred, Job, Refused, TooLarge, canvas_of
+from workers.fitting import Fit
+from workers.gauges import Gauges
 from workers.model import Model
 
 #: Seconds between two Beats.
@@ -48,14 +51,19 @@ class Worker:
         self._config, self._model, self._stopper, self._status = fleet.workers, model, stopper, status
         self._device = device
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
-        self._hub = Hub(fleet.security.insecure)
-        self._broker = self._hub.connect("dealer", fleet.broker.workers, watch=True)
-        self._sinks = {fleet.sink.name: self._hub.connect("push", fleet.sink.results, hwm=1024, watch=True)}
+        always(worker=self._name)
+        self._gauges = Gauges(self._name)
+        self._metrics = self._gauges.metrics
+        self._hub = Hub.of(fleet.security, "worker")
+        self._broker = self._hub.connect("dealer", fleet.broker.workers, watch=True, to="broker")
+        results = self._hub.connect("push", fleet.sink.results, hwm=1024, watch=True, to="sink")
+        self._sinks = {fleet.sink.name: results}
         self._waker = Waker()
         self._poller = Poller(self._broker, self._waker, stopper.waker)
         self._read: Reader[m.ToWorker] = Reader(m.ToWorker)
         self._engine = Engine(self._config.model, model, self._waker.wake)
         self._batcher: Batcher[Job] = Batcher(self._config.batch, self._config.wait)
+        self._fit = Fit(self._config.batch)
         self._held: dict[tuple[str, int], Job] = {}
         self._undecoded: deque[tuple[Job, bytes]] = deque()  # bounded by the credit
         self._pictures: dict[tuple[str, int], int] = {}  # bytes of those decoded, or being decoded
@@ -127,14 +135,21 @@ class Worker:
         set_away(self._troubles, "broker_away", self._broker, "the broker", now)
         for name, sink in self._sinks.items():
             set_away(self._troubles, "sink_away", sink, f"the sink {name!r}", now)
+        cut = self._fit.pictures
+        text = f"batches are cut to {cut} of {self._config.batch} pictures: memory holds no more"
+        self._troubles.set("out_of_memory", cut is not None, now, text, logging.INFO)
         log_troubles(log, self._troubles.said(now), worker=self._name)
+        troubles = self._troubles.report(now)
+        self._gauges.look(len(self._held), cut or self._config.batch, self._fit.halved, troubles, now)
+        self._metrics.tell(self._status, now)
         self._status.say(
             "progress",
             worker=self._name,
             held=len(self._held),
             done=self._done,
             dropped=self._dropped,
-            troubles=self._troubles.report(now),
+            halved=self._fit.halved,
+            troubles=troubles,
         )
 
     def _send(self, message: m.Head) -> None:
@@ -146,7 +161,11 @@ class Worker:
             try:
                 message, payload = self._read.decode(parts)
             except PeerError as error:
+                self._metrics.count("refused", socket="broker", kind=error.kind)
                 self._refused.warn(error.kind, f"refused a message of the broker: {error}")
+                continue
+            if isinstance(message, m.Refused):
+                self._broker.refused(message.reason)
                 continue
             if isinstance(message, m.Who):
                 self._incarnation = message.incarnation
@@ -179,28 +198,48 @@ class Worker:
             job = event.job
             self._batcher.add(job, job.canvas, job.work.attempt > 0, now)
         elif isinstance(event, Refused):
-            self._refused.warn("payload", f"a frame's picture cannot be decoded: {event.reason}", worker=self._name)
+            text = f"a frame's picture cannot be decoded: {event.reason}"
+            self._refused.warn("payload", text, worker=self._name, **_frame([event.job]))
             self._finish([event.job], "refused", event.reason)
+        elif isinstance(event, TooLarge):
+            self._on_too_large(event, now)
         else:
-            self._on_inferred(event)
+            self._on_inferred(event, now)
+
+    def _on_too_large(self, event: TooLarge, now: float) -> None:
+        """Once more, in halves; for the broker the batch just takes longer."""
+        jobs, canvas = event.jobs, event.jobs[0].canvas
+        half = self._fit.too_large(len(jobs), _pixels(canvas), now)
+        text = "out of memory with %d pictures of %dx%d: goes on with %d at a time: %s"
+        extra = {"worker": self._name, "kind": "out_of_memory", "count": self._fit.halved}
+        log.warning(text, len(jobs), *canvas, half, event.reason[:300], extra=extra)
+        self._status.say("out_of_memory", worker=self._name, was=len(jobs), batch=half, reason=event.reason[:300])
+        self._batcher.put_back(jobs, canvas, now)
+        self._say_started(jobs)
 
     def _start_batch(self, now: float) -> None:
         if self._engine.busy:
             return
         # Everything that credit can bring is here, or nothing more will come: waiting would be in vain.
         hurry = self._stopper.draining or self._batcher.waiting >= self._batcher.capacity
-        jobs = self._batcher.take(now, hurry)
+        jobs = self._batcher.take(now, hurry, lambda canvas: self._fit.most(_pixels(canvas), now))
         if jobs:
-            leases = _leases(self._current(jobs))
-            self._send(m.Started(worker=self._name, incarnation=self._incarnation, leases=leases))
+            self._say_started(jobs)
             self._engine.infer(jobs)
 
-    def _on_inferred(self, event: Inferred) -> None:
+    def _say_started(self, jobs: list[Job]) -> None:
+        leases = _leases(self._current(jobs))
+        self._send(m.Started(worker=self._name, incarnation=self._incarnation, leases=leases))
+
+    def _on_inferred(self, event: Inferred, now: float) -> None:
+        self._gauges.batch(len(event.jobs), event.seconds)
         if event.error:
             # The sink says it once more, and aloud, of each frame that no other attempt could save.
-            self._refused.warn("model", event.error, logging.INFO, worker=self._name)
+            self._refused.warn("model", event.error, logging.INFO, worker=self._name, **_frame(event.jobs))
             self._finish(event.jobs, "failed", event.error, event.seconds)
             return
+        if self._fit.fitted(len(event.jobs), _pixels(event.jobs[0].canvas), now):
+            log.info("batches of %d pictures fit again", len(event.jobs), extra={"worker": self._name})
         reached: list[Job] = []
         missed: list[Job] = []
         for job, found in zip(event.jobs, event.findings, strict=True):
@@ -228,10 +267,12 @@ class Worker:
             self._finish(reached, "ok", "", event.seconds)
         if missed:
             self._dropped += len(missed)
-            self._refused.warn("no_sink", "a sink takes nothing: its results are dropped", worker=self._name)
+            text = "a sink takes nothing: its results are dropped"
+            self._refused.warn("no_sink", text, worker=self._name, **_frame(missed))
             self._finish(missed, "no_sink", "", event.seconds)
 
     def _finish(self, jobs: list[Job], outcome: m.Outcome, reason: str, seconds: float = 0.0) -> None:
+        self._gauges.finished(len(jobs), outcome)
         for job in jobs:
             self._held.pop(job.key, None)
             self._pictures.pop(job.key, None)
@@ -257,6 +298,16 @@ class Worker:
         if not self._engine.busy and (deadline := self._batcher.next_deadline()) is not None:
             wake = min(wake, deadline)
         return max(0.0, wake - now)
+
+
+def _pixels(canvas: tuple[int, int]) -> int:
+    return canvas[0] * canvas[1]
+
+
+def _frame(jobs: list[Job]) -> dict[str, Any]:
+    """For the log: the frame, where it is one."""
+    frame = jobs[0].work.frame
+    return {"stream": frame.stream, "epoch": frame.epoch, "index": frame.index} if len(jobs) == 1 else {}
 
 
 def _leases(jobs: list[Job]) -> list[int]:

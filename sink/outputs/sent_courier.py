@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 
+from common.log import about
 from sink.outputs.sent_child import SenderChild
 from sink.outputs.sent_outbox import Outbox
 from sink.sender.framing import End, encode
@@ -70,6 +71,7 @@ class Courier:
     def _run(self) -> None:
         # The terminal's SIGINT is for others, and a sender is born with what is blocked here.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        about(stream=self._stream, output=self._address)
         try:
             while not self._turn(time.monotonic()):
                 self._sleep()

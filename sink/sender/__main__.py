@@ -60,6 +60,7 @@ class Sender:
             pass
         opening, payload = got
         assert isinstance(opening, Opening)
+        log.always(output=opening.address)
         del logged[:]
         before = _descriptors()
         say(Word("calling"))

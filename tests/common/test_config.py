@@ -45,6 +45,15 @@ def test_the_least_that_must_be_said(tmp_path: Path) -> None:
     assert (fleet.metrics.broker, fleet.metrics.sink) == (None, None), "no ports by default"
 
 
+def test_a_node_may_have_no_workers_and_no_streams(tmp_path: Path) -> None:
+    text = TOML[: TOML.index("[[streams]]")].replace('model = "face"', 'model = "face"\ncount = 0')
+    fleet = load(tmp_path, text)
+    assert (fleet.workers.count, fleet.streams) == (0, [])
+    with pytest.raises(UsageError, match=r"'cam'.*none"):
+        fleet.stream("cam")
+    assert (fleet.page.listen, fleet.node.folder) == ("127.0.0.1:8750", ".headrace")
+
+
 def test_json_and_dump_read_back_equal(tmp_path: Path) -> None:
     fleet = load(tmp_path, TOML)
     assert load(tmp_path, config.dump(fleet).decode(), "fleet.json") == fleet
@@ -58,7 +67,8 @@ def test_json_and_dump_read_back_equal(tmp_path: Path) -> None:
     ("old", "new", "named"),
     [
         ('model = "face"\n\n', 'model = "face"\nthread = 3\n\n', "thread"),
-        ('model = "face"\n\n', 'model = "face"\ncount = 0\n\n', "workers.count"),
+        ('model = "face"\n\n', 'model = "face"\ncount = -1\n\n', "workers.count"),
+        ('model = "face"\n\n', 'model = "face"\nper_gpu = 0\n\n', "workers.per_gpu"),
         ('model = "face"\n\n', 'model = "face"\nwait = nan\n\n', "workers.wait"),
         ('model = "face"\n\n', 'model = "face"\nthreshold = 1.0\n\n', "workers.threshold"),
         ('name = "cam"', 'name = ""', "streams[0].name"),
@@ -86,6 +96,13 @@ def test_json_and_dump_read_back_equal(tmp_path: Path) -> None:
         ("[sink]", "[metrics]\nsink = 9000\nbroker = 9000\n[sink]", "metrics"),
         ("[sink]", "heartbeat_timeout = 0\n[sink]", "broker.heartbeat_timeout"),
         ("[sink]", "[drain]", "drain"),
+        ("[sink]", "bind = 'eth0'\n[sink]", "broker.bind"),
+        ("[sink]", "[security]\nbroker = 'short'\n[sink]", "security.broker"),
+        ("[sink]", "[metrics]\nlisten = '9750'\n[sink]", "metrics.listen"),
+        ("[sink]", "[page]\nlisten = 'http://h:1'\n[sink]", "page.listen"),
+        ("[sink]", "[page]\ntoken = 'short'\n[sink]", "page.token"),
+        ("[sink]", "[page]\ntoken = 'sixteen characters'\n[sink]", "page.token"),
+        ("[sink]", "[node]\nlog_bytes = 1\n[sink]", "node.log_bytes"),
         ('media = "ipc:///tmp/m"', "media = 7", "sink.media"),
     ],
 )

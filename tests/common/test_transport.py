@@ -59,7 +59,7 @@ def test_addresses_that_stay_here(address: str) -> None:
 def test_addresses_beyond_loopback_are_refused_unless_allowed(address: str) -> None:
     with pytest.raises(UsageError, match="unencrypted"):
         check_address(address)
-    check_address(address, insecure=True)
+    check_address(address, allowed=True)
     hub = Hub()
     with hub, pytest.raises(UsageError):
         hub.bind("pull", address)
@@ -72,9 +72,9 @@ def test_addresses_beyond_loopback_are_refused_unless_allowed(address: str) -> N
      "ipc:///" + "x" * 107, "pgm://127.0.0.1:1"],
 )  # fmt: skip
 def test_malformed_addresses(address: str) -> None:
-    for insecure in (False, True):
+    for allowed in (False, True):
         with pytest.raises(UsageError):
-            check_address(address, insecure)
+            check_address(address, allowed)
 
 
 def test_what_cannot_be_bound_is_a_clear_error(tmp_path: Path, hubs: Callable[[], Hub]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from common import config
-from common.errors import HeadraceError, SourceError, UsageError
+from common.errors import HeadraceError, OutputError, SourceError, UsageError
 from deploy.fleetfile import FleetFile
 
 CLIP = "[[streams]]\nsource = 'clip.mp4'\noutputs = "
@@ -105,68 +105,151 @@ def test_other_models_where_other_workers_may_come(fleet: Fleet) -> None:
     assert fleet(text).streams[0].model == "objects"
 
 
+BEFORE = "[workers]\nmodel = 'face'\n" + STREAM
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("x", "cannot read fleet.toml: "),
         ("", "fleet.toml: streams: write one [[streams]] entry or more"),
-        ("streams = 1", "streams: write one"),
-        ("streams = [1]", "streams: write one"),
-        ("fleet = 1\n" + STREAM, "fleet.toml: fleet: there is no such key"),
-        ("[worker]\n" + STREAM, "worker: there is no such key; is 'workers' meant?"),
-        ("workers = 3\n" + STREAM, "workers = 3: write [workers]"),
-        ("[workers]\ncount = 'two'\n" + STREAM, "workers.count = 'two': expected `int`, got `str`"),
-        ("[workers]\nmodle = 'x'\n" + STREAM, "workers.modle: there is no such key; is 'model' meant?"),
+        ("streams = 1", "fleet.toml:1:11: streams = 1: write [[streams]] entries"),
+        ("streams = [1]", "streams = [1]: write [[streams]] entries"),
+        ("fleet = 1\n" + STREAM, "fleet.toml:1:1: fleet: there is no such key"),
+        ("[worker]\n" + STREAM, "fleet.toml:1:1: worker: there is no such key; is 'workers' meant?"),
+        ("run = 3\n" + STREAM, "fleet.toml:1:7: run = 3: allowed is a text"),
+        ("workers = 3\n" + STREAM, "fleet.toml:1:11: workers = 3: write [workers]"),
+        ("defaults = 3\n" + STREAM, "fleet.toml:1:12: defaults = 3: write [defaults]"),
+        ("[workers]\ncount = 'two'\n" + STREAM,
+         'fleet.toml:2:9: workers.count = \'two\': allowed is a whole number from 0 to 256, or "auto"'),
+        ("[workers]\ncount = 0\n" + STREAM, "fleet.toml:2:9: workers.count = 0: without a worker, nothing comes out"),
+        ("[workers]\nbatch = 0\n" + STREAM,
+         "fleet.toml:2:9: workers.batch = 0: allowed is a whole number from 1 to 1024"),
+        ("[workers]\nthreshold = 1.0\n" + STREAM, "workers.threshold = 1.0: allowed is a number above 0 and below 1"),
+        ("[workers]\nwait = nan\n" + STREAM, "workers.wait = nan: allowed is a duration, such as 10ms"),
+        ("[workers]\nmodle = 'x'\n" + STREAM, "fleet.toml:2:1: workers.modle: there is no such key; is 'model' meant?"),
+        ("[page]\nport = 80\n" + STREAM, "page.port: there is no such key: there are enabled, listen, token"),
         ("[broker]\nfram = 'x'\n" + STREAM, "broker.fram: there is no such key"),
-        ("[sink]\ndisk_wait = 'long'\n" + STREAM, "sink.disk_wait: 'long' is not a duration"),
-        ("[metrics]\nsink = 'x'\n" + STREAM, "metrics.sink = 'x': expected `int | null`"),
-        (STREAM + "latency = 'fast'", "fleet.toml: streams[0].latency: 'fast' is not a duration: write 10ms"),
-        (STREAM + "every = 'two'", "fleet.toml: streams[0].every = 'two': expected `int`, got `str`"),
-        (STREAM + "evry = 2", "streams[0].evry: there is no such key; is 'every' meant?"),
-        (STREAM + "fps = 0.0", "streams[0].fps = 0.0: expected `float` >= 0.001"),
-        (STREAM + "mode = 'lively'", "streams[0].mode = 'lively': invalid enum value"),
-        (STREAM + "send_size = '1x1'", "streams[0].send_size: '1x1' is not a picture size"),
-        (STREAM + "segment = [1]", "streams[0].segment = [1]: this is not a duration"),
-        (STREAM + "segment = '1ms'", "streams[0] (clip.mp4): a segment must be at least 1 s"),
-        (STREAM + "[streams.encoding]\ncrf = 99", "streams[0].encoding.crf = 99: expected `float` <= 51.0"),
-        (STREAM + "[streams.encoding]\npreset = 'fastest'", "streams[0] (clip.mp4): unknown preset 'fastest'"),
-        (STREAM + "model = 'objects'", "streams[0].model = 'objects': the workers of this fleet serve 'face' only"),
-        (STREAM + "loop = true\nmode = 'lossless'", "streams[0] (clip.mp4): loop never ends"),
-        (STREAM + STREAM, "streams[1]: there is a stream 'clip' already"),
+        ("[broker]\nframes = 'x'\n" + STREAM, "fleet.toml:2:10: broker.frames: 'x' is not an address"),
+        ("[broker]\nbind = 'eth0'\n" + STREAM, "broker.bind = 'eth0': allowed is a numeric address, such as"),
+        ("[broker]\nworkers='tcp://a:1'\nframes='tcp://a:1'\n" + STREAM,
+         ":2:9: broker.workers = 'tcp://a:1': broker.frames has this"),
+        ("[sink]\ndisk_wait = 'long'\n" + STREAM,
+         "sink.disk_wait = 'long': allowed is a duration, such as 10ms, 0.5s or 2m, or"),
+        ("[metrics]\nsink = 'x'\n" + STREAM, "metrics.sink = 'x': allowed is a whole number from 1 to 65535"),
+        ("[metrics]\nsink = 5000\nbroker = 5000\n" + STREAM,
+         "fleet.toml:2:8: metrics.sink = 5000: metrics.broker has this port"),
+        ("[metrics]\nsink = 8750\n" + STREAM, "metrics.sink = 8750: page.listen has this port"),
+        ("[metrics]\nlisten = 'h:70000'\n" + STREAM,
+         "metrics.listen = 'h:70000': allowed is HOST:PORT with a port from 0"),
+        ("[page]\nlisten = '8750'\n" + STREAM, 'page.listen = \'8750\': allowed is "HOST:PORT", such as'),
+        ("[security]\nbroker = 'x'\n" + STREAM, "security.broker = 'x': allowed is a public key of 40 characters"),
+        (BEFORE + "latency = 'fast'",
+         "fleet.toml:7:11: streams[0].latency = 'fast': allowed is a duration, such as 10ms"),
+        (STREAM + "every = 'two'", "fleet.toml:5:9: streams[0].every = 'two': allowed is a whole number from 1"),
+        (STREAM + "evry = 2", "fleet.toml:5:1: streams[0].evry: there is no such key; is 'every' meant?"),
+        (STREAM + "fps = 0.0", "streams[0].fps = 0.0: allowed is a number from 0.001"),
+        (STREAM + "loop = 'yes'", "streams[0].loop = 'yes': allowed is true or false"),
+        (STREAM + "mode = 'lively'",
+         "streams[0].mode = 'lively': allowed is \"live\" or \"lossless\"; is 'live' meant?"),
+        (STREAM + "send_size = '1x1'", "streams[0].send_size = '1x1': allowed is WIDTHxHEIGHT"),
+        (STREAM + "segment = [1]", "streams[0].segment = [1]: allowed is a duration"),
+        (STREAM + "segment = '1ms'", "fleet.toml:5:11: streams[0].segment = 0.001: a segment must be at least 1 s"),
+        (STREAM + "encoding = 3", "fleet.toml:5:12: streams[0].encoding = 3: write a table"),
+        (STREAM + "[streams.encoding]\ncrf = 99",
+         "fleet.toml:6:7: streams[0].encoding.crf = 99: allowed is a number from 0 to 51"),
+        (STREAM + "[streams.encoding]\npreset = 'fastest'",
+         "encoding.preset = 'fastest': allowed is one of ultrafast, superfast"),
+        (STREAM + "[streams.encoding]\ntune = 'film,x'",
+         "encoding.tune = 'film,x': allowed is one of, or several with commas"),
+        (STREAM + "model = 'objects'",
+         "fleet.toml:5:9: streams[0].model = 'objects': the workers of this fleet serve 'face' only"),
+        (STREAM + "loop = true\nmode = 'lossless'",
+         "fleet.toml:5:8: streams[0].loop: this never ends, and mode = \"lossless\""),
+        (CAM + "loop = true", "streams[0].loop: this is for files and folders of pictures"),
+        (STREAM + STREAM, "fleet.toml:6:1: streams[1]: there is a stream 'clip' already"),
         (STREAM + "name = 'x'\n" + STREAM, "streams[1]: a.mp4 is an output of stream 'x' already"),
         (STREAM + CAM + "[[streams]]\nsource = 'http://x/y'\noutputs = ['a.ts']", "write one ledger, a.ledger.json"),
         (STREAM + "[[streams]]\nsource = 'http://x/y'\noutputs = ['clip.mp4']", "is the source of stream 'clip'"),
-        ("[[streams]]\noutputs = ['a.mp4']", "streams[0].source: this key is missing"),
-        ("[[streams]]\nsource = 'clip.mp4'", "streams[0].outputs: write a list of outputs"),
-        (CLIP + "[]", "streams[0].outputs = []: write a list of outputs"),
+        ("[[streams]]\noutputs = ['a.mp4']", "fleet.toml:1:1: streams[0].source: this key is missing: write source ="),
+        ("[[streams]]\nsource = 'clip.mp4'", "fleet.toml:1:1: streams[0].outputs: write a list of outputs"),
+        (CLIP + "[]", "fleet.toml:3:11: streams[0].outputs = []: write a list of outputs"),
         (CLIP + "'a.mp4'", "streams[0].outputs = 'a.mp4': write a list"),
-        (CLIP + "[5]", "streams[0].outputs[0] = 5: an output is a text or"),
-        (CLIP + "['a.gif']", "streams[0].outputs[0]: a.gif: the ending says"),
-        (CLIP + "[{path = 'a', kind = 'gif'}]", "outputs[0].kind = 'gif': invalid"),
+        (CLIP + "[5]", "fleet.toml:3:12: streams[0].outputs[0] = 5: an output is a text or"),
+        (CLIP + "['a.gif']", "fleet.toml:3:12: streams[0].outputs[0]: a.gif: the ending says"),
+        (CLIP + "[\n  'a.ts',\n  {path = 'a', kind = 'gif'}]",
+         "fleet.toml:5:23: streams[0].outputs[1].kind = 'gif': allowed is"),
         (CLIP + "[{path = 'a', kind = 'rtmp'}]", "a is no address, which kind 'rtmp'"),
         (CLIP + "[{path = 'udp://a:1', kind = 'mp4'}]", "is not of kind 'mp4'"),
-        (CLIP + "[{kind = 'mp4'}]", "outputs[0].path: this key is missing"),
-        ("[defaults]\nlatency = 'x'\n" + STREAM, "fleet.toml: defaults.latency: 'x' is not a duration"),
-        ("[defaults]\nevery = 'x'\n" + STREAM, "fleet.toml: defaults.every = 'x': expected `int`"),
-        ("[defaults]\noutputs = ['x']\n" + STREAM, "defaults.outputs: each stream has its own"),
-        ("[defaults.encoding]\ncrf = 'x'\n" + STREAM, "defaults.encoding.crf = 'x': expected `float`"),
+        (CLIP + "[{kind = 'mp4'}]", "fleet.toml:3:12: streams[0].outputs[0].path: this key is missing"),
+        ("[defaults]\nlatency = 'x'\n" + STREAM, "fleet.toml:2:11: defaults.latency = 'x': allowed is a duration"),
+        ("[defaults]\nevery = 'x'\n" + STREAM, "fleet.toml:2:9: defaults.every = 'x': allowed is a whole number"),
+        ("[defaults]\noutputs = ['x']\n" + STREAM, "fleet.toml:2:1: defaults.outputs: each stream has its own"),
+        ("[defaults.encoding]\ncrf = 'x'\n" + STREAM,
+         "fleet.toml:2:7: defaults.encoding.crf = 'x': allowed is a number"),
+        ("[defaults]\nplaceholder_image = 'gone.png'\n" + CAM,
+         "fleet.toml:2:21: defaults.placeholder_image: no such file"),
+        ('"a\\nb" = 1\n' + STREAM, "fleet.toml:1:1: 'a\\nb': there is no such key"),
     ],
 )  # fmt: skip
-def test_one_line_names_file_key_and_value(fleet: Fleet, text: str, words: str) -> None:
-    with pytest.raises(UsageError) as raised:
+def test_one_line_names_line_key_and_value(fleet: Fleet, text: str, words: str) -> None:
+    with pytest.raises(HeadraceError) as raised:
         fleet(text)
     assert words in str(raised.value)
     assert "fleet.toml" in str(raised.value)
-    assert "\n" not in str(raised.value).replace("\\n", "")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x", "fleet.toml:1:2: this is no TOML: expected '=' after a key"),
+        ("[workers]\nmodel = face\n",
+         'fleet.toml:2:9: workers.model: this is no value of TOML: texts stand in quotes, "…"'),
+        ("[workers]\nwait = 10ms\n", "fleet.toml:2:"),
+        ("[workers]\ncount = 2\ncount = 3\n",
+         "fleet.toml:3:1: workers.count is there twice, first in line 2: leave one out"),
+        ("[workers]\n[sink]\n[workers]\n", "fleet.toml:3:1: [workers] is there twice, first in line 1: leave one out"),
+        ("[workers]\nmodel = 'face\ncount = 3\ndevice = 'cpu'",
+         "fleet.toml:2:14: workers.model: this is no TOML: a text is not closed"),
+        ("[workers]\nmodel = \"face\n",
+         "fleet.toml:2:14: workers.model: this is no TOML: a text is not closed by a quote"),
+        ("[workers]\nmodel = 'face\n", "fleet.toml:3:1: this is no TOML: a text is not closed by a quote"),
+        ("a = [\n1,\n", "fleet.toml:3:1: this is no TOML"),
+        ("a = " + "[" * 5000, "nested too deep"),
+    ],
+)  # fmt: skip
+def test_what_is_no_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("fleet.toml").write_text(text)
+    with pytest.raises(UsageError) as raised:
+        FleetFile(Path("fleet.toml"))
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"cannot read none\.toml: No such file .*headrace init"):
+        FleetFile(Path("none.toml"))
+    with pytest.raises(UsageError, match="Is a directory"):
+        FleetFile(tmp_path)
+    Path("latin.toml").write_bytes(b"# a\n# caf\xe9")
+    with pytest.raises(UsageError, match="line 2 is not UTF-8"):
+        FleetFile(Path("latin.toml"))
+
+
+def test_files_of_other_systems(fleet: Fleet) -> None:
+    """With a mark of UTF-8 in front, and Windows' ends of lines."""
+    Path("dos.toml").write_bytes(b"\xef\xbb\xbf" + STREAM.replace("\n", "\r\n").encode() + b"evry = 2\r\n")
+    with pytest.raises(UsageError, match=r"^dos.toml:5:1: streams\[0\].evry"):
+        FleetFile(Path("dos.toml")).fleet(Path())
 
 
 def test_what_the_disk_says_keeps_its_kind(fleet: Fleet) -> None:
-    with pytest.raises(SourceError, match=r"^fleet.toml: streams\[0\] \(gone.mp4\): no such file: gone.mp4"):
+    with pytest.raises(SourceError, match=r"^fleet.toml:2:10: streams\[0\].source: no such file: gone.mp4"):
         fleet("[[streams]]\nsource = 'gone.mp4'\noutputs = ['a.mp4']")
-    with pytest.raises(HeadraceError, match="there is no folder"):
+    with pytest.raises(OutputError, match="there is no folder"):
         fleet(CLIP + "['none/a.mp4']")
-    with pytest.raises(UsageError, match=r"cannot read none\.toml: No such file"):
-        FleetFile(Path("none.toml"))
 
 
 def test_no_password_is_shown(fleet: Fleet) -> None:
@@ -186,6 +269,6 @@ def test_streams_to_add(fleet: Fleet, tmp_path: Path) -> None:
     assert (clip.model, clip.latency, clip.in_flight) == ("echo", 1.0, 64)
     assert door.ledger == "door.ledger.json"
     Path("more.toml").write_text("[workers]\ncount = 2\n" + STREAM)
-    with pytest.raises(UsageError, match=r"more\.toml: workers: a running fleet has its own"):
+    with pytest.raises(UsageError, match=r"more\.toml:1:1: workers: a running fleet has its own"):
         FleetFile(Path("more.toml")).only_streams(workers, tmp_path)
     assert sorted(os.listdir()) == ["clip.mp4", "more.toml"], "no output was begun"

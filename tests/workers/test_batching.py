@@ -61,6 +61,32 @@ def test_capacity_is_two_batches() -> None:
         made.add("a5", "a", False, 0.0)
 
 
+def test_what_was_too_large_comes_again_in_smaller_batches_and_at_once() -> None:
+    made = batcher(4, "a1", "a2", "a3", "a4", "a5", "b1", now=5.0)
+    jobs = made.take(5.0)
+    assert jobs == ["a1", "a2", "a3", "a4"]
+    made.put_back(jobs, "a", 5.0)
+    made.check()
+
+    def most(shape: str) -> int:
+        return {"a": 2, "b": 9}[shape]
+
+    assert made.take(5.0, most=most) == ["a1", "a2"]
+    assert made.take(5.0, most=most) == ["a3", "a4"]
+    assert made.take(5.0, most=most) == ["a5"], "another size waits"
+    assert made.take(5.0, most=most) == []
+    assert made.take(5.0 + WAIT_S, most=most) == ["b1"]
+
+
+def test_what_comes_back_last_is_due_too() -> None:
+    made = batcher(2, "a1", "a2", now=5.0)
+    jobs = made.take(5.0)
+    made.put_back(jobs, "a", 5.0)
+    assert made.take(5.0, most=lambda shape: 1) == ["a1"]
+    assert made.next_deadline() == 5.0
+    assert made.take(5.0, most=lambda shape: 2) == ["a2"]
+
+
 @settings(deadline=None)
 @given(
     st.integers(1, 5),

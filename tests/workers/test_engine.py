@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from common import messages as m
@@ -15,7 +16,7 @@ from common.codec import Planes, encode_i420, encode_jpeg
 from common.errors import ModelError
 from tests.builders import frame
 from tests.support import wait_for
-from workers.engine import Decoded, Engine, Event, Inferred, Job, Refused, canvas_of
+from workers.engine import Decoded, Engine, Event, Inferred, Job, Refused, TooLarge, canvas_of
 from workers.model import Detection, Findings, InputSpec
 from workers.models.echo import Echo
 
@@ -153,7 +154,7 @@ def refuses(pictures: NDArray[np.uint8]) -> Any:
 @pytest.mark.parametrize(
     ("predict", "said"),
     [
-        (fails, "model test raised RuntimeError: CUDA out of memory"),
+        (fails, "out_of_memory: not even one picture fits: model test raised RuntimeError: CUDA out of memory"),
         (refuses, "no weights"),
         (lambda pictures: None, "returned None"),
         (lambda pictures: [], "0 results for 1 pictures"),
@@ -170,6 +171,27 @@ def test_a_model_that_fails_is_told_and_the_next_batch_runs(predict: Callable[..
     assert done.findings == []
     model.predict = centre
     assert bench.through((job(2), payload(64, 48))).error == ""
+
+
+def test_a_batch_that_does_not_fit_is_no_failure_of_its_frames() -> None:
+    """It comes back whole; what is smaller goes through, and of one picture it is an error."""
+    room = 2
+
+    def predict(pictures: NDArray[np.uint8]) -> list[Findings]:
+        if len(pictures) > room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+        return centre(pictures)
+
+    bench = Bench(Model(predict))
+    jobs = [one.job for one in bench.decode(*[(job(n), payload(64, 48)) for n in range(4)]) if isinstance(one, Decoded)]
+    bench.engine.infer(jobs)
+    (event,) = bench.events(1)
+    assert isinstance(event, TooLarge)
+    assert event.jobs == jobs
+    assert event.reason == "model test raised OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    assert len(bench.infer(jobs[:2]).findings) == 2
+    room = 0
+    assert bench.infer(jobs[:1]).error.startswith("out_of_memory: not even one picture fits: model test raised")
 
 
 def test_two_batches_at_a_time_are_our_bug() -> None:

@@ -18,6 +18,7 @@ from common.wire import Reader, encode
 from tests.builders import frame
 from tests.support import wait_for
 from workers import service
+from workers.model import Findings, Pictures
 from workers.models.echo import Echo
 from workers.service import Worker
 
@@ -105,12 +106,41 @@ def test_work_is_answered_and_credit_comes_back(peers: Peers) -> None:
     assert max(one.batch for one in peers.results) <= 4
 
 
+def test_a_batch_that_does_not_fit_is_halved_and_the_broker_hears_of_no_failure(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, said = Echo.predict, []
+
+    def predict(model: Echo, pictures: Pictures) -> list[Findings]:
+        if len(pictures) > 1:
+            raise MemoryError("no room")
+        return real(model, pictures)
+
+    monkeypatch.setattr(Echo, "predict", predict)
+    monkeypatch.setattr(Status, "say", lambda self, event, **fields: said.append((event, fields)))
+    for lease in range(1, 9):
+        peers.work(lease)
+    peers.until_ended(8)
+    peers.until(lambda: len(peers.results) == 8, "eight results")
+    assert set(peers.ended.values()) == {"ok"}
+    assert sorted(one.index for one in peers.results) == list(range(1, 9))
+    assert {one.batch for one in peers.results} == {1}
+    cuts = [(fields["was"], fields["batch"]) for event, fields in said if event == "out_of_memory"]
+    assert cuts in ([(4, 2), (2, 1)], [(3, 1)], [(2, 1)]), cuts
+    assert "out of memory with" in caplog.text
+    peers.until(lambda: any("halved" in f and f["halved"] == len(cuts) for _, f in said), "the count in the status")
+    peers.until(lambda: any(f.get("troubles") for _, f in said), "the trouble in the status")
+    (trouble,) = next(f["troubles"] for _, f in reversed(said) if f.get("troubles"))
+    assert trouble["text"] == "batches are cut to 1 of 4 pictures: memory holds no more"
+
+
 def test_large_pictures_are_decoded_a_few_at_a_time(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many the credit is for: memory for two is memory for two."""
     monkeypatch.setattr(service, "PICTURE_BYTES", 2 * 640 * 360 * 3)
     for lease in range(1, 9):
         peers.work(lease)
     peers.until_ended(8)
+    peers.until(lambda: len(peers.results) == 8, "eight results")
     assert sorted(one.index for one in peers.results) == list(range(1, 9))
     assert max(one.batch for one in peers.results) <= 2
 
@@ -120,6 +150,7 @@ def test_a_picture_that_is_too_large_goes_alone(peers: Peers, monkeypatch: pytes
     for lease in range(1, 4):
         peers.work(lease)
     peers.until_ended(3)
+    peers.until(lambda: len(peers.results) == 3, "three results")
     assert [one.batch for one in peers.results] == [1, 1, 1]
 
 

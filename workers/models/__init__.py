@@ -1,7 +1,7 @@
 """Model names and how they become models. Importing this module, and ``check_spec``, never imports torch.
 
-A spec is a name from ``NAMES`` or an explicit ``torch:FILE`` or ``package.module:Class``; nothing is searched for.
-Whatever is wrong with it ends as one ModelError line that says what and what to do.
+A spec is a name from ``NAMES``, an explicit ``torch:``, ``onnx:`` or ``yolo:FILE``, or ``package.module:Class``;
+nothing is searched for. Whatever is wrong with it ends as one ModelError line that says what and what to do.
 """
 
 from __future__ import annotations
@@ -40,21 +40,31 @@ NAMES: tuple[Entry, ...] = (
     Entry("face", "faces with 6 keypoints (BlazeFace, back camera)", "256x256", "Apache-2.0"),
     Entry("objects", "80 everyday things, COCO names (SSDLite-MobileNetV2)", "300x300", "Apache-2.0"),
     Entry("torch:FILE", "your network, saved with torch.export.save (.pt2)", "the program's", "yours"),
+    Entry("onnx:FILE", "your network as an ONNX file (.onnx), run by the package onnxruntime", "the file's", "yours"),
+    Entry("yolo:FILE", "a network of the package ultralytics (.pt)", "the file's", "yours; ultralytics: AGPL-3.0"),
     Entry("package.module:Class", "your class with input, setup() and predict()", "the class's", "yours"),
 )
 
 _BUILT_IN = ("echo", "face", "objects")
+#: Models that are files, and what is wanted for each.
+_FILES = {
+    "torch": "a program saved with torch.export.save",
+    "onnx": "an ONNX model",
+    "yolo": "a network of ultralytics (.pt, or exported)",
+}
+#: Those that take ``threshold``.
+_THRESHOLDS = ("face", "objects", "onnx", "yolo")
 
 
 def load(spec: str, threshold: float | None = None) -> Model:
     """Construct the model that ``spec`` names; its ``setup(device)`` is still to be called.
 
-    ``threshold``: least score of a finding, 0…1, for ``face`` and ``objects``; ``None`` is the model's own.
+    ``threshold``: least score of a finding, 0…1, for those of ``_THRESHOLDS``; ``None`` is the model's own.
     Raises ModelError.
     """
     kind, rest = _parse(spec)
-    if threshold is not None and kind not in ("face", "objects"):
-        raise ModelError(f"model {spec!r} takes no threshold: only face and objects do")
+    if threshold is not None and kind not in _THRESHOLDS:
+        raise ModelError(f"model {spec!r} takes no threshold: only {', '.join(_THRESHOLDS)} do")
     if threshold is not None and not 0.0 < threshold < 1.0:
         raise ModelError(f"threshold {threshold} of model {spec!r} is not between 0 and 1")
     if kind == "echo":
@@ -73,13 +83,25 @@ def load(spec: str, threshold: float | None = None) -> Model:
         from workers.models.torch_file import TorchFile
 
         return TorchFile(rest)
+    if kind == "onnx":
+        from workers.models.onnx_check import check_package
+
+        check_package()
+        from workers.models.onnx_file import OnnxFile
+
+        return OnnxFile(rest, threshold)
+    if kind == "yolo":
+        from workers.models.yolo_file import YoloFile
+
+        return YoloFile(rest, threshold)
     return _load_class(spec)
 
 
-def check_spec(spec: str) -> None:
+def check_spec(spec: str) -> str:
     """The cheap check before anything starts: no torch, and no module of the user's, is imported.
 
-    Raises ModelError where the name is unknown, the file is missing or no exported program, or no such module is found.
+    Returns what a person should know before the model is loaded, as a rule nothing. Raises ModelError where the name is
+    unknown, the file is missing or of another kind, a package is missing, or no such module is found.
     """
     kind, rest = _parse(spec)
     if kind == "echo":
@@ -88,29 +110,43 @@ def check_spec(spec: str) -> None:
         from workers.models.pt2_archive import check_file
 
         check_file(rest)
+    elif kind == "onnx":
+        from workers.models import onnx_check
+
+        onnx_check.check_package()
+        onnx_check.check_file(rest)
+    elif kind == "yolo":
+        from workers.models import yolo_check
+
+        yolo_check.check_package()
+        yolo_check.check_file(rest)
+        return yolo_check.risk(rest)
     elif kind == "class":
         module = spec.partition(":")[0]
         if not _module_exists(module):
             raise ModelError(f"model {spec!r}: no module {module!r} here or among the installed packages")
+    return ""
 
 
 def _parse(spec: str) -> tuple[str, str]:
-    """``spec`` → kind (``echo``, ``face``, ``objects``, ``torch``, ``class``) and what follows its colon."""
+    """``spec`` → kind (one of ``_BUILT_IN`` or ``_FILES``, or ``class``) and what follows its colon."""
     name, colon, rest = spec.partition(":")
     if name in ("face", "objects") and colon:
         raise ModelError(f"model {spec!r}: {name} takes nothing after a colon; write {name!r}")
     if name in _BUILT_IN:
         return name, rest
-    if name == "torch" and colon:
+    if name in _FILES and colon:
         if not rest:
-            raise ModelError("model 'torch:' lacks its file: write torch:FILE, a program saved with torch.export.save")
-        return "torch", rest
+            raise ModelError(f"model '{name}:' lacks its file: write {name}:FILE, {_FILES[name]}")
+        return name, rest
     if colon and rest and all(part.isidentifier() for part in [*name.split("."), *rest.split(".")]):
         return "class", rest
-    if name.endswith((".pt2", ".pt", ".pth")):
-        raise ModelError(f"unknown model {spec!r}: to run a file, write torch:{spec}")
-    close = difflib.get_close_matches(name, [*_BUILT_IN, "torch"], n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join('torch:FILE' if n == 'torch' else n for n in close)}? " if close else ""
+    if name.endswith((".pt2", ".pt", ".pth", ".onnx")):
+        kind = "onnx" if name.endswith(".onnx") else "torch"
+        other = f", or yolo:{spec} where it is one of ultralytics" if name.endswith(".pt") else ""
+        raise ModelError(f"unknown model {spec!r}: to run a file, write {kind}:{spec}{other}")
+    close = difflib.get_close_matches(name, [*_BUILT_IN, *_FILES], n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(f'{n}:FILE' if n in _FILES else n for n in close)}? " if close else ""
     known = ", ".join(entry.name for entry in NAMES)
     raise ModelError(f"unknown model {spec!r}: {hint}known are {known}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,12 @@ Ints = NDArray[np.int64]
 
 #: Most candidates of one picture that enter suppression, best first: bounds the M × M table.
 MAX_CANDIDATES = 1000
+
+
+class Names(Protocol):
+    """A class's name by its number: a list will do."""
+
+    def __getitem__(self, number: int, /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class Boxes:
             np.concatenate([p.points for p in parts]),
         )
 
-    def findings(self, names: Sequence[str], width: int, height: int) -> Findings:
+    def findings(self, names: Names, width: int, height: int) -> Findings:
         """Clipped to a ``width`` × ``height`` picture; what lies outside it is left out."""
         xyxy = self.xyxy.clip(0, np.array([width, height, width, height], np.float32))
         detections = [

@@ -26,17 +26,16 @@ from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
 from common.errors import ModelError
-from common.messages import MAX_FINDINGS, MAX_NAME, MAX_SIDE
+from common.messages import MAX_FINDINGS, MAX_SIDE
 from workers.model import Detection, Findings, InputSpec, Pictures, Tag
 from workers.models.device import open_device, to_tensor
+from workers.models.labels import Labels, read_labels
 from workers.models.pt2_archive import read_file
 
 #: Tags of a classified picture.
 TOP = 5
 #: Most pictures in one call of a program without an upper bound.
 MAX_BATCH = 1024
-#: Largest labels file, bytes.
-MAX_LABELS_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +50,10 @@ class TorchFile:
         #: Pictures that one call takes; fewer are filled up with black ones, more are split.
         self._least, self._most = self._batch_bounds(shape[0])
         self.input = InputSpec(width=shape[3], height=shape[2])
-        self._labels = self._read_labels(Path(path).with_suffix(".labels.txt"))
+        labels = Path(path).with_suffix(".labels.txt")
+        self._labels = read_labels(self._name, labels) or Labels()
+        if not len(self._labels):
+            log.info("%s: no %s, so labels are numbers", self._name, labels.name)
 
     def setup(self, device: str) -> None:
         self._device = open_device(device)
@@ -104,7 +106,7 @@ class TorchFile:
     def _tags(self, logits: torch.Tensor) -> list[Findings]:
         scores, classes = logits.float().softmax(1).topk(min(TOP, logits.shape[1]), 1)
         return [
-            Findings(tags=[Tag(self._label(c), s) for c, s in zip(row, values, strict=True)])
+            Findings(tags=[Tag(self._labels[c], s) for c, s in zip(row, values, strict=True)])
             for row, values in zip(classes.tolist(), scores.tolist(), strict=True)
         ]
 
@@ -113,13 +115,10 @@ class TorchFile:
         for box, score, label in zip(boxes, scores, labels, strict=True):
             best = np.argsort(-score, kind="stable")[:MAX_FINDINGS]
             rows = best[(score[best] != 0)]  # NaN passes and is refused later, with its name
-            findings.append(
-                Findings([Detection(self._label(int(label[r])), float(score[r]), tuple(box[r].tolist())) for r in rows])
-            )
+            names = [self._labels[int(label[r])] for r in rows]
+            parts = zip(names, score[rows].tolist(), box[rows].tolist(), strict=True)
+            findings.append(Findings([Detection(name, value, tuple(corners)) for name, value, corners in parts]))
         return findings
-
-    def _label(self, number: int) -> str:
-        return self._labels[number] if 0 <= number < len(self._labels) else f"class {number}"
 
     def _open(self, data: bytes) -> ExportedProgram:
         try:
@@ -159,18 +158,6 @@ class TorchFile:
         if least > MAX_BATCH:
             self._refuse(f"takes no fewer than {least} pictures: export it with a smaller batch")
         return least, int(bounds.upper) if bounds.upper < MAX_BATCH else MAX_BATCH
-
-    def _read_labels(self, path: Path) -> list[str]:
-        if not path.is_file():
-            log.info("%s: no %s, so labels are numbers", self._name, path.name)
-            return []
-        if path.stat().st_size > MAX_LABELS_BYTES:
-            self._refuse(f"has labels in {path} of more than {MAX_LABELS_BYTES} bytes")
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            self._refuse(f"has labels in {path} that cannot be read: {_one_line(error)}")
-        return [line.strip()[:MAX_NAME] or f"class {number}" for number, line in enumerate(lines)]
 
     def _refuse(self, what: str) -> NoReturn:
         raise ModelError(f"model {self._name}: {what}") from None

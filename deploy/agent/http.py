@@ -1,0 +1,55 @@
+"""What the agent serves over HTTP: metrics and health here, the page in deploy/agent/page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from common.errors import LinkError
+
+#: A request's body, in bytes.
+MAX_BODY = 64 * 1024
+#: Who still reads when the agent ends is waited for so many seconds.
+CLOSE_S = 1.0
+
+
+def watch_routes(metrics: Callable[[], bytes], unready: Callable[[], list[str]]) -> list[web.RouteDef]:
+    """``/metrics``; ``/healthz``: the agent answers; ``/readyz``: the node works, else 503 and the reasons."""
+
+    async def show_metrics(request: web.Request) -> web.Response:
+        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def health(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def ready(request: web.Request) -> web.Response:
+        reasons = unready()
+        answer: dict[str, Any] = {"status": "unready" if reasons else "ok", "reasons": reasons}
+        return web.json_response(answer, status=503 if reasons else 200)
+
+    return [web.get("/metrics", show_metrics), web.get("/healthz", health), web.get("/readyz", ready)]
+
+
+class Served:
+    """One application at one ``host:port``."""
+
+    def __init__(self, app: web.Application, listen: str, what: str) -> None:
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
+        self._listen, self._what = listen, what
+
+    async def open(self) -> None:
+        """Raises LinkError where the address cannot be had."""
+        host, _, port = self._listen.rpartition(":")
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            why = error.strerror or str(error)
+            raise LinkError(f"{self._what} cannot be served at {self._listen}: {why}; choose another address") from None
+
+    async def close(self) -> None:
+        await self._runner.cleanup()

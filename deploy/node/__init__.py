@@ -1,0 +1,1 @@
+"""A node: what ``headrace up`` starts under supervisor and looks after."""
