@@ -18,6 +18,8 @@ from typing import Any
 
 from deploy.faults.report import machine
 from deploy.node.ready import look
+from tests.integration.test_node_hosts import cut_off, three_hosts
+from tests.integration.test_node_scaling import until_ended
 from tests.node import TestNode, a_node
 from tests.support import ledger, lines, numbered_clip, part_files
 
@@ -100,6 +102,21 @@ def measure(model: str, seconds: int) -> dict[str, Any]:
     }
 
 
+def measure_hosts(seconds: float) -> dict[str, Any]:
+    """A host of two with workers is cut off for so long."""
+    with tempfile.TemporaryDirectory() as home, three_hosts(Path(home)) as fleet:
+        fleet.up()
+        stall, back = cut_off(fleet, seconds)
+        until_ended(fleet.head)
+        found = ledger(fleet.head.home / "out.mp4")
+    return {
+        "cut_off_s": seconds,
+        "longest_stall_s": round(stall, 2),
+        "back_after_s": round(back, 2),
+        "states": found["states"],
+    }
+
+
 def _step(node: TestNode, watch: Watch, *words: str) -> dict[str, Any]:
     before, began = node.pids(), time.monotonic()
     node.do(*words)
@@ -117,8 +134,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.node", description=__doc__)
     parser.add_argument("--model", default="echo:20")
     parser.add_argument("--seconds", type=int, default=40, help="length of the clip, at most 40")
+    parser.add_argument(
+        "--hosts", action="store_true", help="instead: a host of workers is cut off for 10 s (needs root)"
+    )
     options = parser.parse_args()
-    print(json.dumps({"machine": machine(), **measure(options.model, options.seconds)}, indent=2))
+    found = measure_hosts(10.0) if options.hosts else measure(options.model, options.seconds)
+    print(json.dumps({"machine": machine(), **found}, indent=2))
 
 
 if __name__ == "__main__":

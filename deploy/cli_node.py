@@ -186,9 +186,12 @@ def _wait(node: Node) -> None:
 def _summary(node: Node) -> None:
     from deploy.node.show import show
 
-    if snapshot := look(node.folder):
+    snapshot = look(node.folder)
+    if snapshot:
         show(snapshot, Console(highlight=False))
     page = node.fleet().page
     if page.enabled:
         token = "" if page.token else f" (to change things: the token in {node.folder.token})"
         say(f"the page: http://{page.listen}/{token}")
+    if snapshot.get("unready"):
+        raise LinkError(f"{'; '.join(snapshot['unready'])}; the rest runs: headrace status, headrace down")

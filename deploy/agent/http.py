@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -39,16 +40,22 @@ class Served:
     def __init__(self, app: web.Application, listen: str, what: str) -> None:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
         self._listen, self._what = listen, what
+        self._site: web.TCPSite | None = None
 
     async def open(self) -> None:
-        """Raises LinkError where the address cannot be had."""
+        """Listen, if that is not so yet. Raises LinkError where the address cannot be had: try again later."""
+        if self._site is not None:
+            return
         host, _, port = self._listen.rpartition(":")
-        await self._runner.setup()
+        if self._runner.server is None:
+            await self._runner.setup()
+        site = web.TCPSite(self._runner, host.strip("[]"), int(port))
         try:
-            await web.TCPSite(self._runner, host.strip("[]"), int(port)).start()
+            await site.start()
+            self._site = site
         except OSError as error:
-            await self._runner.cleanup()
-            why = error.strerror or str(error)
+            await site.stop()
+            why = os.strerror(error.errno) if error.errno else str(error)
             raise LinkError(f"{self._what} cannot be served at {self._listen}: {why}; choose another address") from None
 
     async def close(self) -> None:

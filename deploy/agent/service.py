@@ -53,6 +53,7 @@ class Agent:
         self._endings, self._revive = Endings(), Revive()
         self._stamp: tuple[int, ...] = ()
         self._served: list[Served] = []
+        self._unserved: dict[Served, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
         self._pictures: list[Callable[[str, bytes], None]] = []
@@ -62,8 +63,14 @@ class Agent:
     # -- for the page --------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        more = {"host": self._host, "folder": str(self.folder.path)}
-        return self.model.snapshot(time.monotonic(), time.time()) | more
+        found = self.model.snapshot(time.monotonic(), time.time())
+        unready = self.unready()
+        more = {"host": self._host, "folder": str(self.folder.path), "unready": unready, "ready": not unready}
+        return found | more
+
+    def unready(self) -> list[str]:
+        """What keeps the node from working, a line each."""
+        return [*self.model.unready(), *self._unserved.values()]
 
     def on_picture(self, hear: Callable[[str, bytes], None]) -> None:
         """``hear`` gets each preview picture: the stream's name, a JPEG."""
@@ -74,7 +81,8 @@ class Agent:
 
     async def change(self, function: Callable[..., str], *arguments: object) -> str:
         """One of deploy/node/changes.py, on this node. Raises HeadraceError."""
-        log.info("%s%s", function.__name__, arguments, extra={"kind": "change"})
+        told = ", ".join(str(one) for one in arguments if isinstance(one, str | int))  # streams hold passwords
+        log.info("asked to %s %s", function.__name__, told, extra={"kind": "change"})
         async with self._changing:  # one thread for all of them: who looks at supervisor needs one, too
             return await asyncio.to_thread(function, self.node, *arguments)
 
@@ -97,6 +105,8 @@ class Agent:
             await self._open(self.node.fleet())
             while not stop.is_set():
                 await self._look()
+                if self._unserved:
+                    await self._serve_all()
                 self._serve()
                 try:
                     await asyncio.wait_for(stop.wait(), LOOK_S)
@@ -116,7 +126,9 @@ class Agent:
         return Server(path)
 
     async def _open(self, fleet: config.Fleet) -> None:
-        routes = watch_routes(lambda: generate_latest(self.metrics.registry), self.model.unready)
+        """What cannot be served now is named, and tried again: nobody shall miss ``headrace status`` for it."""
+        self._served = []
+        routes = watch_routes(lambda: generate_latest(self.metrics.registry), self.unready)
         if fleet.metrics.listen is not None:
             app = web.Application(client_max_size=MAX_BODY)
             app.add_routes(routes)
@@ -125,8 +137,17 @@ class Agent:
             from deploy.agent.page import page_app
 
             self._served.append(Served(page_app(self, fleet.page, routes), fleet.page.listen, "the page"))
+        await self._serve_all()
+
+    async def _serve_all(self) -> None:
         for served in self._served:
-            await served.open()
+            try:
+                await served.open()
+                self._unserved.pop(served, None)
+            except LinkError as error:
+                if served not in self._unserved:
+                    log.error("%s", error)
+                self._unserved[served] = str(error)
 
     # -- what is heard -------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,22 @@ def test_a_port_that_is_taken(node: TestNode) -> None:
         assert "Address already in use" in sink["why"]
         assert any("sink" in line for line in status["unready"])
     node.until(lambda now: now["ready"], "a node that works", 90)
+
+
+def test_the_pages_port_is_taken(node: TestNode) -> None:
+    """The node works and can be asked without its page, which comes when the port is free."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        node.write(FILE, page=f'[page]\nlisten = "127.0.0.1:{port}"\n')
+        told = f"the page cannot be served at 127.0.0.1:{port}: Address already in use"
+        assert told in node.do("up", code=6).err
+        assert all(part["ready"] for part in node.status()["parts"])
+        assert told in node.status()["unready"][0]
+    node.until(lambda now: now["ready"], "the page")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
+        assert answer.status == 200
 
 
 def test_a_worker_that_crashes_again_and_again(node: TestNode) -> None:
