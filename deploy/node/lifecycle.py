@@ -159,8 +159,8 @@ def restart(node: Node, names: Sequence[str]) -> str:
     """Raises UsageError for names that are no parts, and LinkError where one does not come back."""
     with node.folder.changing():
         chosen = choose(list(node.parts().values()), names)
-        node.restart(chosen)
-    return f"started again: {', '.join(part.name for part in chosen)}"
+        done = node.restart(chosen)
+    return f"started again: {', '.join(part.name for part in done) or 'nothing'}"
 
 
 def choose(parts: Sequence[Part], names: Sequence[str]) -> list[Part]:

@@ -99,9 +99,10 @@ class Node:
             self.wait_ready([part])
         return [part.name for part in (*gone, *came, *other)]
 
-    def restart(self, parts: Sequence[Part]) -> None:
-        """One after the other, each when the one before works again. Raises LinkError where one does not come back: the
-        rest is left as it is."""
+    def restart(self, parts: Sequence[Part]) -> list[Part]:
+        """One after the other, each when the one before works again, but for streams that have ended. Returns those
+        that were. Raises LinkError where one does not come back: the rest is left as it is."""
+        done: list[Part] = []
         for part in parts:
             process = self.supervisor.processes().get(part.program)
             if part.final and process is not None and process.state == "EXITED":
@@ -111,6 +112,8 @@ class Node:
             self.stop([part])
             self.supervisor.start(part.program)
             self.wait_ready([part])
+            done.append(part)
+        return done
 
     def stop(self, parts: Sequence[Part]) -> None:
         """As each is to be stopped, all at once. Raises LinkError."""

@@ -206,7 +206,7 @@ def test_of_two_versions_that_do_not_agree_both_are_read() -> None:
 # -- a fleet ---------------------------------------------------------------------------------------------------------
 
 #: Families that only faults have rows of.
-SELDOM = {"refused", "stream_crashes", "stream_events", "disk_waits", "unserved_frames", "timeline_repairs"}
+SELDOM = {"refused", "stream_crashes", "stream_events", "disk_waits", "unserved_frames", "timeline_repairs", "troubles"}
 #: Nobody has to be there.
 SENT_TO = "udp://127.0.0.1:9"
 PARTS = ("broker", "sink", "worker-1", "producer:cam")

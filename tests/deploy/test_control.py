@@ -250,7 +250,7 @@ def test_a_long_answer_to_a_slow_reader(fleets: Callable[..., Fleet]) -> None:
 
 
 def test_which_fleet(base: Path, fleets: Callable[..., Fleet]) -> None:
-    with pytest.raises(LinkError, match="no fleet is running: start one with headrace run"):
+    with pytest.raises(LinkError, match="no fleet is running: start one with headrace up, or headrace run"):
         find(None)
     dead = base / f"{PREFIX}dead"
     dead.mkdir()

@@ -38,6 +38,7 @@ HONEST: tuple[m.Head, ...] = (
     m.Started(leases=[1, 2], **WORKER),
     m.Done(leases=[1], outcome="failed", reason="model_error", seconds=0.1, room=3, **WORKER),
     m.Who(incarnation="a"),
+    m.Refused(reason="it is no longer on the list of allowed keys"),
     m.Result(stream=STREAM, epoch=EPOCH, index=4, worker="w", detections=[FOUND] * 3, tags=[m.Tag("indoor", 0.4)],
              seconds={"decode": 0.001, "infer": 0.02}, batch=4),
     gave_up(4),

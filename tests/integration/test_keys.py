@@ -107,6 +107,7 @@ def refusals(fleet: config.Fleet) -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
 def test_strangers_are_refused_and_the_run_is_whole(tmp_path: Path, clip: Path, keys: Path) -> None:
     """An unlisted key, no key, and one that expects another broker; and what speaks no ZeroMQ at all."""
     unlisted = node(keys, tmp_path / "unlisted", "gpu2", allowed=False)

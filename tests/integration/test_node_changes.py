@@ -98,6 +98,7 @@ def test_a_changed_file_touches_only_what_it_changes(node: TestNode) -> None:
     assert node.status()["ready"], "a broken file changes nothing"
 
 
+@pytest.mark.slow
 def test_finish_brings_streams_to_their_end(node: TestNode) -> None:
     node.until(lambda now: now["streams"][0]["frames"] > 10, "frames")
     run = node.status()["run"]

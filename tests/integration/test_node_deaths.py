@@ -52,6 +52,7 @@ def test_supervisord_is_killed(node: TestNode) -> None:
     until_ended(node)
 
 
+@pytest.mark.slow
 def test_supervisord_is_told_to_end(node: TestNode) -> None:
     """As systemd and containers do it: all leave, and the next start goes on without a loss."""
     node.do("up")

@@ -82,7 +82,7 @@ def test_one_folder_is_for_one_fleet(node: TestNode) -> None:
 
 
 def test_a_port_that_is_taken(node: TestNode) -> None:
-    """It is named, the other parts run, and when it is free all is well."""
+    """It is named, and the other parts run."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -94,7 +94,6 @@ def test_a_port_that_is_taken(node: TestNode) -> None:
         sink = next(part for part in status["parts"] if part["name"] == "sink")
         assert "Address already in use" in sink["why"]
         assert any("sink" in line for line in status["unready"])
-    node.until(lambda now: now["ready"], "a node that works", 90)
 
 
 def test_the_pages_port_is_taken(node: TestNode) -> None:
@@ -136,6 +135,7 @@ def test_a_worker_that_crashes_again_and_again(node: TestNode) -> None:
     node.until(lambda now: now["ready"], "a worker", 90)
 
 
+@pytest.mark.slow
 def test_the_disk_of_the_logs_is_full(tmp_path: Path) -> None:
     """Nobody waits for a line that cannot be written."""
     numbered_clip(tmp_path / "clip.mp4", 450, rate=50)
@@ -157,6 +157,7 @@ def test_the_disk_of_the_logs_is_full(tmp_path: Path) -> None:
             pytest.skip(str(why))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_the_clock_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hours forth and a day back: nobody takes anybody for dead, nothing is started again, nothing is lost."""

@@ -145,6 +145,7 @@ def test_a_host_is_cut_off_and_comes_back(fleet: Fleet) -> None:
     check_whole(fleet.head, FRAMES)
 
 
+@pytest.mark.slow
 def test_a_key_is_revoked_under_way(fleet: Fleet) -> None:
     """Both sides name it, the other host does the work, and where it is allowed again it comes back."""
     fleet.up()

@@ -69,6 +69,7 @@ def test_workers_come_and_go(node: TestNode) -> None:
 
 def test_every_part_is_started_again(node: TestNode) -> None:
     """One after the other, as an upgrade does it."""
+    numbered_clip(node.home / "clip.mp4", FRAMES)  # twice as long
     node.do("up")
     before = node.pids()
     node.until(lambda status: status["streams"][0]["frames"] > 25, "frames")

@@ -70,6 +70,8 @@ class Guide:
                 env=self._environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                # Who runs the tests in the background may ignore Ctrl-C, and that is inherited.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 start_new_session=True,
             ) as process:
                 assert process.stdout is not None

@@ -75,6 +75,7 @@ def node(tmp_path: Path) -> Iterator[TestNode]:
         yield node
 
 
+@pytest.mark.slow
 def test_a_service_is_started_reloaded_and_stopped(node: TestNode) -> None:
     """``systemctl start``, ``reload``; then, as at a shutdown that has no time for ``ExecStop=``, the signal alone: to
     the main process, since KillMode is mixed. Started again, no frame is missing; and ``systemctl stop``."""
