@@ -23,7 +23,7 @@ def check_address(address: str, allowed: bool = False) -> None:
     if scheme != "tcp":
         return
     host, found, port = rest.rpartition(":")
-    if not found or not (port == "*" or (port.isascii() and port.isdigit() and int(port) < 2**16)):
+    if not found or not (port == "*" or (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 2**16)):
         raise UsageError(f"{address!r} has no port up to 65535: write tcp://host:port")
     if not allowed and not _is_loopback(host.strip("[]")):
         raise UsageError(
@@ -63,6 +63,18 @@ def listening_at(address: str, interface: str | None = None) -> str:
 def is_ipv6(address: str) -> bool:
     """Whether a tcp address is a numeric one of IPv6."""
     return address.startswith("tcp://[")
+
+
+def needs_ipv6(address: str) -> bool:
+    """Whether a tcp address that is dialled is one of IPv6 alone, as far as its name is known now."""
+    host = address.removeprefix("tcp://").rpartition(":")[0]
+    if is_ipv6(address) or _is_numeric(host):
+        return is_ipv6(address)
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(one[0] == socket.AF_INET6 for one in found)
 
 
 def clear_stale(address: str) -> None:

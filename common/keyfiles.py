@@ -122,10 +122,14 @@ def write_key(path: Path, key: KeyFile) -> None:
         f'role = "{key.role}"\nname = "{key.name}"\npublic = "{key.public}"\nsecret = "{key.secret}"\n'
     )
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
+    try:
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+    except BaseException:  # half of it would stand in the way of the next try
+        os.unlink(path)
+        raise
 
 
 def write_allowed(path: Path, entries: Iterable[Entry]) -> None:

@@ -27,6 +27,8 @@ from common.transport import Waker
 #: Set by a parent for its children: its pid, or ``supervisor`` for whoever it is.
 PARENT_ENV = "HEADRACE_PARENT"
 SUPERVISOR = "supervisor"
+#: Set for the parts of a node: ``USR1`` where they are to leave their work to a successor when the parent dies.
+LEAVE_ENV = "HEADRACE_LEAVE"
 #: Set by a parent for its children: the private folder that the last orphan removes.
 FOLDER_ENV = "HEADRACE_RUN_FOLDER"
 #: Marks a folder as one that we made and may remove.
@@ -59,7 +61,8 @@ class Stopper:
         elif signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._on_signal)
         if self._parent:
-            die_with_parent(self._parent)
+            leaves = os.environ.get(LEAVE_ENV) == "USR1"
+            die_with_parent(self._parent, signal.SIGUSR1 if leaves else signal.SIGTERM)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
@@ -93,12 +96,12 @@ class Stopper:
         self.stop()
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel for SIGTERM when the parent dies, and cover the moment before the asking."""
+def die_with_parent(parent: int, number: int = signal.SIGTERM) -> None:
+    """Ask the kernel for the signal ``number`` when the parent dies, and cover the moment before the asking."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
 
 
 def _parent() -> int:

@@ -156,10 +156,14 @@ class Seldom:
         self._said: dict[str, float] = {}
 
     def warn(self, kind: str, text: str, level: int = logging.WARNING, **extra: object) -> None:
+        now = time.monotonic()
+        if kind not in self.counts and len(self.counts) >= MAX_KINDS:
+            for old in [one for one, at in self._said.items() if now - at >= SELDOM_S]:
+                self._said.pop(old)
+                self.counts.pop(old, None)
         if kind not in self.counts and len(self.counts) >= MAX_KINDS:
             kind = "other"
         self.counts[kind] = count = self.counts.get(kind, 0) + 1
-        now = time.monotonic()
         if now - self._said.get(kind, -SELDOM_S) >= SELDOM_S:
             self._said[kind] = now
             self._log.log(level, "%s", text, extra={"kind": kind, "count": count, **extra})

@@ -57,7 +57,7 @@ def check(
         found = [
             {"line": one.line, "column": one.column, "key": one.key, "text": str(one)} for one in mistakes[:MAX_TOLD]
         ]
-        about = told(file, fleet, roles) if not mistakes else {"file": str(file)}
+        about = told(file, fleet, roles, book) if not mistakes else {"file": str(file)}
         print(json.dumps({"ok": not mistakes, "mistakes": found, **about}, indent=2, ensure_ascii=False))
     else:
         for mistake in mistakes[:MAX_TOLD]:
@@ -66,7 +66,7 @@ def check(
             say(f"… and {len(mistakes) - MAX_TOLD} more mistakes")
         if not mistakes:
             print(f"{file} has no mistakes")
-            for what, text in lines(told(file, fleet, roles)):
+            for what, text in lines(told(file, fleet, roles, book)):
                 print(f"{what:8} {text}")
     if mistakes:
         raise typer.Exit(int(Exit.USAGE))

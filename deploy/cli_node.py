@@ -114,10 +114,7 @@ def scale(
         found = re.fullmatch(r"workers=([+-]?)(\d{1,6})", one)
         if found is None:
             raise UsageError(f"{one!r} cannot be scaled: write workers=N, workers=+N or workers=-N")
-        count = int(found[2])
-        if found[1]:
-            count = node.fleet().workers.count + (count if found[1] == "+" else -count)
-        say(changes.scale(node, count))
+        say(changes.scale(node, int(f"{found[1]}{found[2]}"), relative=bool(found[1])))
 
 
 def restart(
@@ -139,7 +136,8 @@ def reload(file: File = None) -> None:
     """Apply the changed file: only what has changed is started again."""
     node = node_of(file, say)
     changes.check_running(node)
-    say(changes.reload(node, lifecycle.read(Path(node.state.file), node)))
+    state = node.state
+    say(changes.reload(node, lifecycle.read(Path(state.file), node, frozenset(state.roles), state.gpus)))
 
 
 def logs(

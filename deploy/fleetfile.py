@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from common import config
+from common.errors import UsageError
 from deploy import spec
 from deploy.file import written
 from deploy.file.fill import fill
@@ -66,7 +67,10 @@ class FleetFile:
         #: The folder of the file: where relative paths of a node start.
         self.base = Path(os.path.abspath(path)).parent
         found, text = read_toml(path)
-        raw, filled, missing = fill(found, environment)
+        try:
+            raw, filled, missing = fill(found, environment)
+        except RecursionError:
+            raise UsageError(f"cannot read {path}: it is nested too deep") from None
         self._book = book = Mistakes(str(path), FileLines(text), filled)
         for one in missing:
             book.add(one.path, one.why, one.written)

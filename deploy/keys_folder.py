@@ -91,6 +91,7 @@ def make_all(folder: Path) -> list[KeyFile]:
             raise UsageError(f"{path} is there already, and nothing is written over; for another node: headrace keys "
                              "new --role ROLE --name NAME; to begin anew, move that folder away")  # fmt: skip
     if folder.exists():
+        _check_owner(folder)
         check_folder(folder)
     made = [new_key(role, role) for role in ROLES]
     with _made_whole(folder) as done:
@@ -214,6 +215,12 @@ def _made_whole(folder: Path) -> Iterator[list[Path]]:
         raise
 
 
+def _check_owner(folder: Path) -> None:
+    """What we write is ours alone: parts of another user could not read it. Raises UsageError."""
+    if folder.exists() and folder.stat().st_uid != os.geteuid():
+        raise UsageError(f"{folder} is another user's: change it as that user (sudo -u …)")
+
+
 @contextlib.contextmanager
 def _changing(folder: Path, create: bool = False) -> Iterator[dict[str, Entry]]:
     """The list, to be changed; what changes it at the same time waits. It is written where it was changed."""
@@ -224,6 +231,7 @@ def _changing(folder: Path, create: bool = False) -> Iterator[dict[str, Entry]]:
         text = f"there is no folder of keys {folder} ({error.strerror}): headrace keys new makes it"
         raise UsageError(text) from None
     try:
+        _check_owner(folder)
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = read_allowed(path) if path.exists() or not create else {}
         table = dict(before)

@@ -126,8 +126,14 @@ class Doorway:
 
 def _address(fd: int) -> str:
     """The peer's address without its port, "" where the connection is gone already."""
+    copy = -1
     try:
-        with socket.socket(fileno=os.dup(fd)) as copy:
-            return str(copy.getpeername()[0])
+        copy = os.dup(fd)
+        with socket.socket(fileno=copy) as one:  # closes it
+            copy = -1
+            return str(one.getpeername()[0])
     except (OSError, IndexError):
         return ""
+    finally:
+        if copy >= 0:  # the number is somebody else's by now, and no socket
+            os.close(copy)

@@ -8,7 +8,7 @@ from random import Random
 
 import zmq
 
-from common.address import check_address, clear_stale, is_ipv6, listening_at
+from common.address import check_address, clear_stale, is_ipv6, listening_at, needs_ipv6
 from common.config import Security
 from common.dialling import Dialling
 from common.errors import LinkError
@@ -124,6 +124,8 @@ class Hub:
 
     def _dialling(self, kind: str, address: str, hwm: int, to: str, ring: Ring | None) -> zmq.Socket[bytes]:
         socket = self._socket(kind, address, hwm)
+        if address.startswith("tcp"):
+            socket.setsockopt(zmq.IPV6, needs_ipv6(address))
         if ring is not None:
             try:
                 ring.dial(socket, to)

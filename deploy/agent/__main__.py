@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -15,8 +16,15 @@ from deploy.node.folder import NodeFolder
 
 def main() -> None:
     log.setup("agent")
+
+    async def body() -> None:
+        code = await Agent(NodeFolder(Path(sys.argv[1]))).run()
+        logging.shutdown()
+        os._exit(code)  # a thread may wait for somebody who waits for our end
+
     try:
-        code = asyncio.run(Agent(NodeFolder(Path(sys.argv[1]))).run())
+        asyncio.run(body())
+        return
     except HeadraceError as error:
         logging.getLogger(__name__).error("%s", error, extra={"fatal": True, "exit": int(error.exit_code)})
         code = int(error.exit_code)

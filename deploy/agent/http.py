@@ -13,6 +13,8 @@ from common.errors import LinkError
 
 #: A request's body, in bytes.
 MAX_BODY = 64 * 1024
+#: A connection on which nobody asks anything is closed after so many seconds.
+IDLE_S = 15.0
 #: Who still reads when the agent ends is waited for so many seconds.
 CLOSE_S = 1.0
 
@@ -38,7 +40,7 @@ class Served:
     """One application at one ``host:port``."""
 
     def __init__(self, app: web.Application, listen: str, what: str) -> None:
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S, keepalive_timeout=IDLE_S)
         self._listen, self._what = listen, what
         self._site: web.TCPSite | None = None
 

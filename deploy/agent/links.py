@@ -16,6 +16,8 @@ from common.nodelink import MAX_MESSAGE, MAX_REQUEST, read_message
 
 #: Most parts that are listened to, and most messages that are read of one before the others get their turn.
 MAX_PARTS, MAX_READ = 1024, 64
+#: Where nobody can be let in, for want of descriptors, the next try is so many seconds later.
+DEAF_S = 1.0
 
 Heard = Callable[[str, dict[str, Any], bytes], None]
 Gone = Callable[[str], None]
@@ -73,7 +75,11 @@ class Links:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError:  # no descriptor is left: who waits would wake us again and again
+            self._loop.remove_reader(self._listener.fileno())
+            self._loop.call_later(DEAF_S, self._hear_again)
             return
         connection.setblocking(False)
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -85,6 +91,10 @@ class Links:
         part = self._parts[connection.fileno()] = Part(connection)
         part.pid = pid
         self._loop.add_reader(connection.fileno(), self._read, part)
+
+    def _hear_again(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def _read(self, part: Part) -> None:
         for _ in range(MAX_READ):

@@ -153,12 +153,17 @@ class Model:
             self._sink_knows.clear()
         self._by_worker.pop(name, None)
 
+    @property
+    def file(self) -> str:
+        """The person's file."""
+        return self._state.file if self._state is not None else ""
+
     def snapshot(self, now: float, wall: float) -> dict[str, Any]:
         """``now``: of the monotonic clock; ``wall``: seconds since the epoch. JSON-able."""
         parts = [life.row(now, wall) for life in self.parts.values()]
         state = self._state
         return {
-            "file": state.file if state is not None else "",
+            "file": self.file,
             "roles": state.roles if state is not None else [],
             "run": state.run if state is not None else "",
             "time": wall,

@@ -23,6 +23,7 @@ from prometheus_client import generate_latest
 from common import config
 from common.errors import HeadraceError, LinkError
 from common.lifecycle import die_with_parent
+from common.log import Seldom
 from deploy.agent.http import MAX_BODY, Served, watch_routes
 from deploy.agent.links import Links
 from deploy.agent.metrics import Exposed
@@ -34,10 +35,13 @@ from deploy.node.folder import NodeFolder
 from deploy.node.node import Node
 from deploy.node.plan import program_of
 from deploy.node.revive import Revive
+from deploy.node.supervisor import Process
 from deploy.streams import part_of
 
 #: Between two looks at supervisor and at the node's files, in seconds.
 LOOK_S = 0.5
+#: Who asks us to change something hears after so many seconds that somebody else does so.
+PATIENCE_S = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,8 @@ class Agent:
         self._pictures: list[Callable[[str, bytes], None]] = []
         self._look_failed = ""
         self._host = ""
+        self._seldom = Seldom(log)
+        folder.patience = PATIENCE_S
 
     # -- for the page --------------------------------------------------------------------------------------------------
 
@@ -160,7 +166,7 @@ class Agent:
             self.metrics.hear(name, record)
         else:
             self.model.hear(name, record, self._links.pid(name), now)
-            self._endings.hear(name, record)
+            self._endings.hear(name, record, time.time())
 
     def _gone(self, name: str) -> None:
         self.model.gone(name)
@@ -193,10 +199,16 @@ class Agent:
                 life.why = self.node.why(life.part)
             row = life.row(now, wall)
             self.metrics.part(life.part.name, row["state"], row["restarts"], row["uptime"])
+        try:
+            await self._look_after(processes, now, wall)
+        except (HeadraceError, OSError) as error:  # a full disk, or somebody was quicker: the next look will do
+            self._seldom.warn("look_after", f"the node cannot be looked after: {error}")
+
+    async def _look_after(self, processes: dict[str, Process], now: float, wall: float) -> None:
         for name in self._endings.look(self.model.parts.values(), now, wall):
             # One that was too short for supervisor would be started again.
             await asyncio.to_thread(self.node.supervisor.stop, [program_of(part_of(name))])
-        self._endings.write(self.node)
+        await asyncio.to_thread(self._endings.write, self.node)
         for program in self._revive.due(processes.values(), now):
             log.warning("%s is tried again", program, extra={"kind": "revive"})
             await asyncio.to_thread(self.node.supervisor.start, program)
@@ -235,7 +247,7 @@ class Agent:
 
     @property
     def _name(self) -> str:
-        return Path(self.node.state.file).stem
+        return Path(self.model.file).stem
 
     def _rows(self) -> list[Row]:
         rows = []

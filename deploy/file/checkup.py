@@ -51,8 +51,9 @@ def _check_keys(fleet: config.Fleet, roles: frozenset[str], book: Mistakes) -> N
                 book.add(("security", server), text)
 
 
-def told(path: Path, fleet: config.Fleet, roles: frozenset[str]) -> dict[str, Any]:
-    """What a file without mistakes means for this node, for programs and for people."""
+def told(path: Path, fleet: config.Fleet, roles: frozenset[str], book: Mistakes) -> dict[str, Any]:
+    """What a file without mistakes (``book``) means for this node, for programs and for people."""
+    hide = book.filled.hide
     about: dict[str, Any] = {
         "file": str(path),
         "folder": fleet.node.folder,
@@ -66,8 +67,8 @@ def told(path: Path, fleet: config.Fleet, roles: frozenset[str]) -> dict[str, An
                 "name": stream.name,
                 "mode": stream.mode,
                 "model": stream.model,
-                "source": mask(stream.source),
-                "outputs": [mask(output.path) for output in stream.outputs],
+                "source": mask(hide(stream.source)),
+                "outputs": [mask(hide(output.path)) for output in stream.outputs],
             }
             for stream in fleet.streams
         ],

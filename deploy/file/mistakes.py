@@ -63,11 +63,20 @@ class Mistakes:
         spot = None if entry is None else entry.key if at_key or not exact else entry.value
         shown = self.filled.written.get(path, value)
         secret = path[-1:] in SECRET and path not in self.filled.written
-        equals = "" if shown is None else f" = {'***' if secret else mask(repr(shown))[:MAX_SHOWN]}"
+        equals = "" if shown is None else f" = {'***' if secret else self._shown(shown)}"
         whole = f"{name_of(path)}{equals}: {one_line(mask(self.filled.hide(text)))}"
         self.found[path] = Mistake(
             self.file, spot.line if spot else 0, spot.column if spot else 0, name_of(path), whole, error
         )
+
+    def _shown(self, value: object) -> str:
+        if isinstance(value, dict | list):  # what is in it may be secret
+            return "{…}" if isinstance(value, dict) else "[…]"
+        try:
+            text = repr(value)
+        except ValueError:  # Python writes no number of thousands of digits
+            return "a number of too many digits"
+        return mask(self.filled.hide(text))[:MAX_SHOWN]
 
     def below(self, path: Path) -> bool:
         """Whether something is wrong with ``path``, or in it."""

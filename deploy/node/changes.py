@@ -25,12 +25,13 @@ MAX_WORKERS, MAX_STREAMS = 256, 256
 FORGET_S = 5.0
 
 
-def scale(node: Node, workers: int) -> str:
-    """So many workers on this node. Raises HeadraceError."""
-    if not 0 <= workers <= MAX_WORKERS:
-        raise UsageError(f"workers = {workers}: 0 to {MAX_WORKERS} are possible")
+def scale(node: Node, workers: int, relative: bool = False) -> str:
+    """So many workers on this node, or so many more. Raises HeadraceError."""
     with node.folder.changing():
         state, fleet = node.state, node.fleet()
+        workers += fleet.workers.count if relative else 0
+        if not 0 <= workers <= MAX_WORKERS:
+            raise UsageError(f"workers = {workers}: 0 to {MAX_WORKERS} are possible")
         if "workers" not in state.roles:
             raise UsageError("no workers run on this node: its roles are " + ", ".join(state.roles))
         before = fleet.workers.count

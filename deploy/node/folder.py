@@ -10,6 +10,7 @@ import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from common.errors import LinkError, OutputError, UsageError
 
 #: Longest path of the folder, in bytes: a Unix socket's whole path may have 107, and supervisor's is the longest.
 MAX_PATH = 80
+#: Pause between two tries to have one's turn, in seconds.
+TURN_S = 0.1
 #: What cannot stand in supervisor's files, or in the addresses of sockets.
-FORBIDDEN = frozenset(";#%\"'\n\r\t*")
+FORBIDDEN = frozenset(";#%\"'\n\r\t*?[")
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     roles: list[str]
     #: Workers, and what the file said then; None: what the file says.
     workers: int | None = None
+    #: GPUs that were seen by the last ``up``: another shell may see others.
+    gpus: list[str] = []
     workers_of_file: int | None = None
     #: Streams that came, went or rest since.
     added: list[Stream] = []
@@ -65,6 +70,8 @@ class NodeFolder:
         self.supervisor_socket = path / "supervisor.sock"
         self.agent_socket = path / "node.sock"
         self.token = path / "page.token"
+        #: For how many seconds one waits for another who changes the fleet.
+        self.patience = 600.0
         self._state, self._lock, self._change = path / "state.json", path / "lock", path / "change.lock"
 
     def make(self) -> None:
@@ -149,15 +156,30 @@ class NodeFolder:
             raise LinkError(f"a fleet runs in {self.path} already: see headrace status, or headrace down") from None
         return descriptor
 
+    def _take(self, descriptor: int, wait: float) -> None:
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if not wait:
+                    raise
+                if time.monotonic() > deadline:
+                    text = "somebody else changes the node: try again when that is done"
+                    raise LinkError(text) from None
+                time.sleep(TURN_S)
+
     @contextlib.contextmanager
-    def changing(self, wait: bool = True) -> Iterator[None]:
-        """Within, nobody else changes the fleet: waits for whoever does. Raises BlockingIOError instead where it is not
-        to ``wait``, and UsageError where the folder is another user's, who could not read what we write."""
+    def changing(self, wait: float | None = None) -> Iterator[None]:
+        """Within, nobody else changes the fleet: waits for whoever does, ``wait`` seconds (None: as long as is usual
+        here). Raises LinkError then, with 0 BlockingIOError, and UsageError where the folder is another user's, who
+        could not read what we write."""
         if self.path.stat().st_uid != os.geteuid():
             raise UsageError(f"{self.path} is another user's: change the fleet as that user (sudo -u …)")
         descriptor = os.open(self._change, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            self._take(descriptor, self.patience if wait is None else wait)
             yield
         finally:
             os.close(descriptor)

@@ -27,7 +27,7 @@ from deploy.node.supervisor import Process
 from deploy.roles import ROLES, roles_of
 
 #: Supervisord answers within so many seconds after its start, and is gone so many after its end.
-START_S, GONE_S = 20.0, 30.0
+START_S, GONE_S = 20.0, 60.0
 #: Between two looks, in seconds.
 LOOK_S = 0.05
 
@@ -52,12 +52,14 @@ def prepare(file: Path, role: str, fresh: bool, tell: Tell) -> Node:
     node = Node(folder, tell)
     with folder.changing():
         _check_free(folder, path)
+        node.held = folder.hold()  # nobody else may think that nothing runs here, from now on
         before = folder.state()
         ordered = [one for one in ROLES if one in roles]
         if before is None or fresh:
             before = State(run=new_run(), file=str(path), roles=ordered)
         state = msgspec.structs.replace(before, file=str(path), roles=ordered)
-        fleet, state = merged(read(path, node, roles), state)
+        state = msgspec.structs.replace(state, gpus=visible_gpus())
+        fleet, state = merged(read(path, node, roles, state.gpus), state)
         if "workers" in roles:
             check_model(fleet.workers.model)
         if not folder.token.exists():
@@ -68,10 +70,9 @@ def prepare(file: Path, role: str, fresh: bool, tell: Tell) -> Node:
     return node
 
 
-def read(path: Path, node: Node, roles: frozenset[str] | None = None) -> config.Fleet:
+def read(path: Path, node: Node, roles: frozenset[str], gpus: Sequence[str]) -> config.Fleet:
     """The file, as the parts of this node are to read it. Raises HeadraceError."""
-    roles = frozenset(node.state.roles) if roles is None else roles
-    fleet = FleetFile(path).node(node.folder.path, roles, len(visible_gpus()))
+    fleet = FleetFile(path).node(node.folder.path, roles, len(gpus))
     # As the parts read it: whoever compares the two sees only what differs.
     return msgspec.json.decode(config.dump(fleet), type=config.Fleet)
 
@@ -91,12 +92,13 @@ def _check_free(folder: NodeFolder, path: Path) -> None:
 
 
 def _command(node: Node) -> list[str]:
-    return [sys.executable, "-m", "deploy.node.supervise", str(node.folder.path)]
+    return [sys.executable, "-m", "deploy.node.supervise", str(node.folder.path), str(node.held)]
 
 
 def become(node: Node) -> NoReturn:
     """Go on as supervisord, in the foreground."""
     sys.stdout.flush()
+    os.set_inheritable(node.held, True)
     os.execv(sys.executable, _command(node))
 
 
@@ -110,8 +112,10 @@ def start(node: Node) -> None:
             stdout=subprocess.DEVNULL,
             stderr=out,
             start_new_session=True,
+            pass_fds=(node.held,),
             cwd="/",
         )
+    os.close(node.held)
     deadline = time.monotonic() + START_S
     while True:
         try:
@@ -146,6 +150,7 @@ def stop(node: Node, finish: float | None) -> None:
             node.stop([part for part in rest if part.priority == priority])
         if finish is not None:
             node.folder.write_state(msgspec.structs.replace(node.state, run=new_run(), ended={}, paused=[]))
+        node.stop([part for part in parts if part.name == AGENT])  # supervisord takes a second for each that is left
         node.supervisor.shutdown()
         deadline = time.monotonic() + GONE_S
         while folder.running:

@@ -14,7 +14,6 @@ import msgspec
 from common import config
 from common.errors import LinkError
 from deploy.node.folder import NodeFolder, State
-from deploy.node.gpus import visible_gpus
 from deploy.node.lastwords import last_words
 from deploy.node.plan import Part, parts_of
 from deploy.node.programs import program_file, supervisor_file
@@ -32,6 +31,8 @@ class Node:
     def __init__(self, folder: NodeFolder, tell: Tell = lambda text: None) -> None:
         self.folder = folder
         self.tell = tell
+        #: The descriptor by which the folder is held for a supervisord that is about to start; -1: it is not.
+        self.held = -1
         self.supervisor = Supervisor(folder)
 
     @property
@@ -56,7 +57,7 @@ class Node:
 
     def plan(self, fleet: config.Fleet, state: State) -> dict[str, Part]:
         resting = {*state.paused, *state.ended}
-        return {part.program: part for part in parts_of(fleet, state.roles, visible_gpus(), resting)}
+        return {part.program: part for part in parts_of(fleet, state.roles, state.gpus, resting)}
 
     def write(self, fleet: config.Fleet, state: State, parts: dict[str, Part]) -> None:
         """All files. Raises OutputError."""
@@ -64,7 +65,7 @@ class Node:
         folder.write_state(state)
         folder.write(folder.config, config.dump(fleet))
         folder.write(folder.supervisor_config, supervisor_file(folder, fleet.node).encode())
-        folder.write(folder.parts, msgspec.json.encode(list(parts.values())))
+        self._note(parts)
         directory = Path(state.file).parent
         for part in parts.values():
             path = folder.programs / f"{part.program}.conf"
@@ -79,7 +80,10 @@ class Node:
         """Make the running node what ``fleet`` and ``state`` say: parts that are no more are stopped, new ones started,
         and those that depend on what has changed are started again, one after the other. Returns the names of all that
         were touched. Raises HeadraceError."""
-        old, new = self.parts(), self.plan(fleet, state)
+        there, planned, new = self.supervisor.processes(), self.parts(), self.plan(fleet, state)
+        # What an earlier change was to bring and did not, or has left, is part of this one.
+        old = {program: part for program, part in planned.items() if program in there}
+        strays = [program for program in there if program not in planned and program not in new]
         gone = [old[program] for program in old if program not in new]
         came = [new[program] for program in new if program not in old]
         other = [new[program] for program in new if program in old and new[program].digest != old[program].digest]
@@ -87,8 +91,14 @@ class Node:
         anew = [part for part in other if part.name.startswith("producer")]
         rest = [part for part in other if part not in anew]
         self.stop([*gone, *anew])
+        self.supervisor.stopped(strays, BURY_S)
         self.write(fleet, state, new)
-        self.supervisor.remove([part.program for part in (*gone, *anew)])
+        noted = {
+            **new,
+            **{part.program: msgspec.structs.replace(part, digest=old[part.program].digest) for part in rest},
+        }
+        self._note(noted)  # if we are cut short, the next change goes on
+        self.supervisor.remove([*(part.program for part in (*gone, *anew)), *strays])
         self.supervisor.add([part.program for part in (*came, *anew)])
         self.wait_ready([*came, *anew])
         for part in sorted(rest, key=lambda one: one.priority):
@@ -97,7 +107,13 @@ class Node:
             self.supervisor.remove([part.program])
             self.supervisor.add([part.program])
             self.wait_ready([part])
+            noted[part.program] = part
+            self._note(noted)
         return [part.name for part in (*gone, *came, *other)]
+
+    def _note(self, parts: dict[str, Part]) -> None:
+        """What runs, with the digests of what it was started with."""
+        self.folder.write(self.folder.parts, msgspec.json.encode(list(parts.values())))
 
     def restart(self, parts: Sequence[Part]) -> list[Part]:
         """One after the other, each when the one before works again, but for streams that have ended. Returns those
@@ -132,6 +148,7 @@ class Node:
         for program in programs:
             self.supervisor.signal(program, "TERM")
         if not self.supervisor.wait(lambda now: not any(now[one].alive for one in programs if one in now), seconds):
+            self.supervisor.stop(programs)  # who is killed then is not started again
             for program in programs:
                 self.supervisor.signal(program, "KILL")
         self.stop(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shlex
 import sys
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 from common.config import Node
 from deploy.node.folder import NodeFolder
 from deploy.node.plan import Part
+
+#: So many files supervisord may have open, where it is allowed that many.
+MAX_FILES = 4096
 
 
 def supervisor_file(folder: NodeFolder, settings: Node) -> str:
@@ -27,7 +31,7 @@ logfile_backups = {settings.log_files}
 pidfile = {folder.path / "supervisord.pid"}
 identifier = headrace
 childlogdir = {folder.logs}
-minfds = 1024
+minfds = {_descriptors()}
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
@@ -36,8 +40,14 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 serverurl = unix://{folder.supervisor_socket}
 
 [include]
-files = {folder.programs}/*.conf
+files = {folder.programs.name}/*.conf
 """
+
+
+def _descriptors() -> int:
+    """Three a part, and some for supervisor itself."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
 
 
 def program_file(part: Part, folder: NodeFolder, settings: Node, directory: Path) -> str:

@@ -18,6 +18,8 @@ from deploy.node.supervisor import Process, Supervisor
 #: A part works within so many seconds: importing torch and loading a model takes its time.
 READY_S = 180.0
 LOOK_S = 0.1
+#: A stream may be over at once, which supervisor takes for a failure until the agent knows better, in seconds.
+BRIEF_S = 6.0
 #: The agent answers within so many seconds, or is not there.
 ANSWER_S = 5.0
 
@@ -25,11 +27,12 @@ ANSWER_S = 5.0
 def wait_ready(folder: NodeFolder, supervisor: Supervisor, parts: Sequence[Part], tell: Callable[[str], None]) -> None:
     """Until all ``parts`` work. Raises LinkError with the reason where one of them does not start."""
     deadline = time.monotonic() + READY_S
-    missing = list(parts)
+    missing, brief = list(parts), time.monotonic() + BRIEF_S
     while missing:
         processes, said = supervisor.processes(), look(folder)
         for part in missing:
-            _check(folder, part, processes.get(part.program))
+            if not part.final or time.monotonic() > brief:
+                _check(folder, part, processes.get(part.program))
         missing = [part for part in missing if not _works(part, processes.get(part.program), said)]
         if missing and time.monotonic() > deadline:
             names = ", ".join(part.name for part in missing)
@@ -55,7 +58,7 @@ def _check(folder: NodeFolder, part: Part, process: Process | None) -> None:
 def _works(part: Part, process: Process | None, said: dict[str, Any]) -> bool:
     if process is None:
         return False
-    if part.final and process.state == "EXITED":  # a short stream
+    if part.final and process.state in ("EXITED", "STOPPED"):  # a short stream
         return True
     known = next((one for one in said.get("parts", []) if one["name"] == part.name), None)
     if part.name == AGENT:

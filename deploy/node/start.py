@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 #: Names as in common/lifecycle.py and common/status.py, which take longer to load than this whole program.
-PARENT, NODE, NAME = "HEADRACE_PARENT", "HEADRACE_NODE", "HEADRACE_PART"
+PARENT, LEAVE = "HEADRACE_PARENT", "HEADRACE_LEAVE"
+NODE, NAME = "HEADRACE_NODE", "HEADRACE_PART"
 #: The node's supervisord, as it says itself: who finds another parent has lost it already.
 SUPERVISOR = "HEADRACE_SUPERVISOR"
 
@@ -25,7 +26,13 @@ def main() -> None:
     part = next((one for one in parts if one["program"] == program), None)
     if part is None:
         sys.exit(f"{program} is no part of the node in {folder}")
-    about = {PARENT: parent, NODE: str(folder / "node.sock"), NAME: part["name"], "PYTHONUNBUFFERED": "1"}
+    about = {
+        PARENT: parent,
+        LEAVE: part.get("stop_signal", "TERM"),
+        NODE: str(folder / "node.sock"),
+        NAME: part["name"],
+        "PYTHONUNBUFFERED": "1",
+    }
     where = [str(folder)] if part["module"] == "deploy.agent" else ["-c", str(folder / "fleet.json")]
     command = [sys.executable, "-m", part["module"], *where, *part["arguments"]]
     os.execve(sys.executable, command, {**os.environ, **about, **part.get("environment", {})})

@@ -1,4 +1,4 @@
-"""``python -m deploy.node.supervise FOLDER``: supervisord for the node in FOLDER, in this process.
+"""``python -m deploy.node.supervise FOLDER HELD``: supervisord for the node in FOLDER, in this process.
 
 The parts follow it into death, however it dies: they know it by its pid, which it puts into their environment first.
 """
@@ -9,18 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from common.errors import HeadraceError
 from deploy.node.folder import NodeFolder
 from deploy.node.start import SUPERVISOR
 
 
 def main() -> None:
     folder = NodeFolder(Path(sys.argv[1]))
-    try:
-        folder.hold()  # until this process ends: supervisord gives none of its descriptors to its children
-    except HeadraceError as error:
-        print(error, file=sys.stderr)
-        sys.exit(int(error.exit_code))
+    # Until this process ends: whoever has prepared the folder holds it already, and has handed that on to us.
+    os.set_inheritable(int(sys.argv[2]), False)
     os.environ[SUPERVISOR] = str(os.getpid())
     from supervisor import supervisord
 

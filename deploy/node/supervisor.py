@@ -21,6 +21,8 @@ ANSWER_S = 10.0
 LOOK_S = 0.05
 #: Supervisor's states (supervisor/states.py) of a process that is there, and of one that needs no more waiting.
 ALIVE = frozenset({"STARTING", "RUNNING", "STOPPING"})
+#: … and of one that is there, or about to be.
+COMING = frozenset({"STARTING", "RUNNING", "BACKOFF"})
 _BAD_NAME, _NOT_RUNNING, _ALREADY_STARTED, _ALREADY_ADDED = 10, 70, 60, 90
 
 
@@ -135,6 +137,9 @@ class Supervisor:
         self.stop(programs)
 
         def gone(processes: dict[str, Process]) -> bool:
+            # One that had crashed just before was not running, and may have been started again since.
+            if again := [name for name in programs if name in processes and processes[name].state in COMING]:
+                self.stop(again)
             return not any(processes[name].alive for name in programs if name in processes)
 
         return self.wait(gone, seconds)

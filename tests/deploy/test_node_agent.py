@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from deploy.agent.model import LOOP, Model
 from deploy.node.endings import WORD_S, Endings
-from deploy.node.folder import Ended, State
+from deploy.node.folder import Ended, NodeFolder, State
 from deploy.node.plan import parts_of
 from deploy.node.revive import PAUSE_MAX_S, PAUSE_S, STEADY_S, Revive
 from deploy.node.supervisor import Process
@@ -15,6 +16,7 @@ from tests.deploy.test_node_plan import FLEET
 
 PARTS = {part.program: part for part in parts_of(FLEET, ALL, [])}
 STATE = State(run="r", file="/f/headrace.toml", roles=list(ROLES))
+CLOSED = {"event": "closed", "stream": "a", "states": {"annotated": 3}, "error": ""}
 
 
 def process(program: str, state: str = "RUNNING", pid: int = 100, started: int = 1, code: int = 0) -> Process:
@@ -119,14 +121,13 @@ def test_a_clock_that_is_set_back_makes_no_negative_ages() -> None:
 def test_ends_of_streams_are_told_once() -> None:
     node, endings = model(), Endings()
     life = node.parts["producer:a"]
-    endings.hear("sink", {"event": "closed", "stream": "a", "states": {"annotated": 3}, "error": ""})
-    life.seen(process("producer-a"), False, 0.0)
-    assert endings.look(node.parts.values(), 1.0, 50.0) == {}
-    life.seen(process("producer-a", "EXITED", code=75), False, 1.0)
-    assert endings.look(node.parts.values(), 1.0, 50.0) == {}, "it has handed over"
+    endings.hear("sink", CLOSED, 50.0)
+    for state, code in (("RUNNING", 0), ("EXITED", 75)):  # it has handed over
+        life.seen(process("producer-a", state, code=code), False, 1.0)
+        assert endings.look(node.parts.values(), 1.0, 50.0) == []
     life.seen(process("producer-a", "EXITED", code=0), False, 2.0)
-    assert endings.look(node.parts.values(), 2.0, 50.0) == {"a": Ended(code=0, states={"annotated": 3}, at=50.0)}
-    assert endings.look(node.parts.values(), 1.0, 50.0) == {}
+    assert endings.look(node.parts.values(), 2.0, 50.0) == ["a"]
+    assert endings.look(node.parts.values(), 2.0, 50.0) == []
 
 
 def test_who_was_given_up_is_tried_again_ever_more_seldom() -> None:
@@ -146,24 +147,69 @@ def test_who_was_given_up_is_tried_again_ever_more_seldom() -> None:
     assert revive.due(given_up, now + 100 + PAUSE_S) == ["worker-1"]
 
 
-def test_a_stream_that_is_over_at_once_has_ended() -> None:
-    """Supervisor takes it for a start that failed."""
+def test_only_the_sinks_word_ends_what_supervisor_could_not_start() -> None:
+    """Supervisor forgets with what code a process has ended that did not live long enough."""
     node, endings = model(), Endings()
     life = node.parts["producer:a"]
-    for code, ended in ((3, False), (0, True)):
-        life.seen(process("producer-a", "BACKOFF", code=code, started=1 + code), False, 1.0)
-        endings.look(node.parts.values(), 1.0, 50.0)
-        assert bool(endings.look(node.parts.values(), 1.0 + WORD_S, 50.0)) == ended
+    endings.hear("sink", CLOSED, 4.0)  # of a process before
+    life.seen(process("producer-a", "BACKOFF", code=0, started=5), False, 1.0)
+    for now in (1.0, 1.0 + 2 * WORD_S):
+        assert endings.look(node.parts.values(), now, 50.0) == []
+    endings.hear("sink", CLOSED, 6.0)
+    assert endings.look(node.parts.values(), 2.0, 50.0) == ["a"]
 
 
 def test_the_sinks_word_on_an_end_is_waited_for_a_while() -> None:
     for word in (True, False):
         node, endings = model(), Endings()
-        life = node.parts["producer:a"]
-        life.seen(process("producer-a", "EXITED", code=0), False, 1.0)
-        assert endings.look(node.parts.values(), 1.0, 50.0) == {}
+        node.parts["producer:a"].seen(process("producer-a", "EXITED", code=0), False, 1.0)
+        assert endings.look(node.parts.values(), 1.0, 50.0) == []
         if word:
-            endings.hear("sink", {"event": "closed", "stream": "a", "states": {"annotated": 3}, "error": ""})
-            assert endings.look(node.parts.values(), 1.5, 50.5)["a"].states == {"annotated": 3}
+            endings.hear("sink", CLOSED, 50.2)
+            assert endings.look(node.parts.values(), 1.5, 50.5) == ["a"]
         else:
-            assert endings.look(node.parts.values(), 1.0 + WORD_S, 53.0)["a"].states == {}
+            assert endings.look(node.parts.values(), 1.0 + WORD_S, 53.0) == ["a"]
+
+
+class Written:
+    """A node in a folder, whose supervisor says what it is told to."""
+
+    def __init__(self, path: Path, *there: Process) -> None:
+        self.folder = NodeFolder(path / "n")
+        self.folder.make()
+        self.folder.write_state(STATE)
+        self._there = there
+
+    @property
+    def state(self) -> State:
+        found = self.folder.state()
+        assert found is not None
+        return found
+
+    @property
+    def supervisor(self) -> Written:
+        return self
+
+    def processes(self) -> dict[str, Process]:
+        return {one.program: one for one in self._there}
+
+    @staticmethod
+    def fleet() -> object:
+        return FLEET
+
+
+def test_an_end_is_written_for_the_process_that_has_ended_alone(tmp_path: Path) -> None:
+    """Another stream may have the name by now."""
+    for number, (there, known) in enumerate(
+        [(process("producer-a", "EXITED"), True), (process("producer-a", started=9), False)]
+    ):
+        node, endings = model(), Endings()
+        endings.hear("sink", CLOSED, 50.0)
+        node.parts["producer:a"].seen(process("producer-a", "EXITED"), False, 1.0)
+        assert endings.look(node.parts.values(), 1.0, 51.0) == ["a"]
+        written: Any = Written(tmp_path / str(number), there)
+        with written.folder.changing():
+            endings.write(written)  # somebody else changes it just now
+            assert written.state.ended == {}
+        endings.write(written)
+        assert written.state.ended == ({"a": Ended(code=0, states={"annotated": 3}, at=51.0)} if known else {})

@@ -28,7 +28,7 @@ encoding = {preset = "ultrafast"}
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[TestNode]:
-    numbered_clip(tmp_path / "clip.mp4", FRAMES, rate=50)
+    numbered_clip(tmp_path / "clip.mp4", FRAMES)
     with a_node(tmp_path) as node:
         node.write(FILE)
         yield node
@@ -69,7 +69,6 @@ def test_workers_come_and_go(node: TestNode) -> None:
 
 def test_every_part_is_started_again(node: TestNode) -> None:
     """One after the other, as an upgrade does it."""
-    numbered_clip(node.home / "clip.mp4", FRAMES)  # twice as long
     node.do("up")
     before = node.pids()
     node.until(lambda status: status["streams"][0]["frames"] > 25, "frames")

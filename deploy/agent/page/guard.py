@@ -20,6 +20,9 @@ from deploy.agent.page.sessions import LIFE_S, Session, Sessions, Tries
 
 #: What anybody may have, by its route: the empty page, which asks for the token; and whether we work.
 OPEN = frozenset({"/", "/static/{name}", "/favicon.ico", "/healthz", "/readyz"})
+#: All clients behind one peer may together try so many times as often as one.
+PEER = 20
+READY = "/readyz"
 #: Where one signs in.
 SIGN_IN = "/api/session"
 #: The header with a session's proof.
@@ -58,12 +61,13 @@ class Guard:
 
     def __init__(self, listen: str, token: Token, sessions: Sessions, name: str) -> None:
         self._listen, self._token, self.sessions = listen, token, sessions
-        self.tries = Tries()
+        self.tries, self._peers = Tries(), Tries(PEER)
         self.cookie = f"headrace-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
         self._local = is_loopback(host_of(listen))
         self._seldom = Seldom(log)
 
     def session(self, request: web.Request) -> Session | None:
+        self._token.refresh()
         secret = request.cookies.get(self.cookie)
         return self.sessions.find(secret, time.monotonic()) if secret else None
 
@@ -77,11 +81,15 @@ class Guard:
 
     def check_token(self, request: web.Request, text: str) -> None:
         """Raises Refused where it is wrong, or was too often."""
-        address, now = request.remote or "", time.monotonic()
-        if pause := self.tries.pause(address, now):
+        peer, now = request.remote or "", time.monotonic()
+        # A proxy's clients are told apart by what it says last, and who only says so has what all of a peer may have.
+        said = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()[:64]
+        address = f"{peer} for {said}" if said else peer
+        if pause := max(self.tries.pause(address, now), self._peers.pause(peer, now)):
             raise Refused(429, "too many wrong tokens: wait", {"Retry-After": str(int(pause) + 1)})
         if not self._token.matches(text):
             self.tries.wrong(address, now)
+            self._peers.wrong(peer, now)
             self._seldom.warn("wrong_token", f"a wrong token from {address}")
             raise Refused(401, "this is not the token", {"WWW-Authenticate": "Bearer"})
 
@@ -133,7 +141,13 @@ class Guard:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             self.check(request)
-            return await handler(request)
+            response = await handler(request)
+            if place_of(request) == READY and not self.free(request) and self.session(request) is None:
+                # Whether the node works is for everybody, why it does not is not.
+                return web.json_response(
+                    {"status": "ok" if response.status == 200 else "unready"}, status=response.status
+                )
+            return response
         except web.HTTPException as error:
             known = error.text if isinstance(error, Refused) else f"{error.status}: {error.reason}"
             headers = {

@@ -25,15 +25,19 @@ class Token:
     def __init__(self, given: str | None, folder: NodeFolder, changed: Callable[[], None] = lambda: None) -> None:
         self._folder, self._changed = folder, changed
         self._digest = _digest(given) if given else b""
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._given = given is not None
+        if not self._given:
+            self._look()
+
+    def refresh(self) -> None:
+        """Look whether another one counts now: who came in with the one before is to sign in again."""
         if not self._given:
             self._look()
 
     def matches(self, text: str) -> bool:
         """Whether ``text`` is the token; takes as long for one that is nearly right as for any other."""
-        if not self._given:
-            self._look()
+        self.refresh()
         right = hmac.compare_digest(_digest(text), self._digest or _digest(secrets.token_hex()))
         return right and bool(self._digest) and len(text) <= LONGEST
 
@@ -47,7 +51,7 @@ class Token:
         except OSError as error:
             log.error("%s cannot be read (%s): nobody can sign in", path, error.strerror)
             return
-        stamp = (found.st_mtime_ns, found.st_ino)
+        stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
         if stamp == self._stamp:
             return
         again, self._stamp = self._stamp is not None, stamp

@@ -88,12 +88,12 @@ class Previews:
             return head.encode() + jpeg + b"\r\n"
 
         kind = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-        return await self._stream(request, [request.match_info["name"]], kind, part)
+        return await self._stream(request, [_one(request)], kind, part)
 
     async def still(self, request: web.Request) -> web.StreamResponse:
         """``GET /api/streams/NAME/preview.jpg``: one picture."""
         with self.room.enter():
-            watcher = self._enter([request.match_info["name"]])
+            watcher = self._enter([_one(request)])
             try:
                 await first(watcher.news, self.room.closing, seconds=FIRST_S)
                 found = watcher.take()
@@ -168,6 +168,14 @@ class Previews:
         assert len(self._watchers) <= MAX_CLIENTS
         for watcher in self._watchers:
             watcher.check()
+
+
+def _one(request: web.Request) -> str:
+    """Raises Refused."""
+    name: str = request.match_info["name"]
+    if len(name) > MAX_NAME:
+        raise Refused(404, "no stream has so long a name")
+    return name
 
 
 def _named(request: web.Request) -> list[str]:

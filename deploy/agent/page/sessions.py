@@ -63,20 +63,22 @@ class Sessions:
 class Tries:
     """Wrong tokens, by the address that they come from; of IPv6, by its network of 64 bits."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: int = 1) -> None:
+        """``share``: so many times as many tries as one client has."""
+        self._tries, self._try_s = TRIES * share, TRY_S / share
         self._spent: dict[str, float] = {}  # address → until when its tries are spent
 
     def pause(self, address: str, now: float) -> float:
         """For how many seconds no token of this address is looked at; 0.0: it is."""
         spent = self._spent.get(_network(address), 0.0)
-        return max(0.0, spent - now - (TRIES - 1) * TRY_S)
+        return max(0.0, spent - now - (self._tries - 1) * self._try_s)
 
     def wrong(self, address: str, now: float) -> None:
         key = _network(address)
         spent = self._spent.pop(key, 0.0)
         while len(self._spent) >= MAX_ADDRESSES:
             del self._spent[next(iter(self._spent))]
-        self._spent[key] = max(spent, now) + TRY_S
+        self._spent[key] = max(spent, now) + self._try_s
 
     def check(self) -> None:
         assert len(self._spent) <= MAX_ADDRESSES
