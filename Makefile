@@ -13,8 +13,8 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	# Three files at a time: most tests wait for processes and servers.
-	$(BIN)/pytest -n 3 --dist loadfile
+	# Two files at a time: most tests wait for processes and servers.
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -70,7 +70,7 @@ class Mistakes:
         )
 
     def _shown(self, value: object) -> str:
-        if isinstance(value, dict | list):  # what is in it may be secret
+        if isinstance(value, dict | list) and not _is_plain(value):  # what is in it may be secret
             return "{…}" if isinstance(value, dict) else "[…]"
         try:
             text = repr(value)
@@ -92,6 +92,10 @@ class Mistakes:
 
     def copy(self) -> Mistakes:
         return Mistakes(self.file, self.lines, self.filled, dict(self.found))
+
+
+def _is_plain(value: dict[str, object] | list[object]) -> bool:
+    return not value or (isinstance(value, list) and all(isinstance(one, int | float) for one in value))
 
 
 def name_of(path: Path) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from common import transport
 from common.address import check_address
 from common.errors import LinkError, UsageError
 from common.transport import LINGER_MS, Endpoint, Hub, Poller, Unreachable, Waker, drain
+from common.transport import hub as transport
 from tests.support import wait_for
 
 

@@ -90,7 +90,9 @@ def test_a_port_that_is_taken(node: TestNode) -> None:
         node.write(f'{FILE}\n[sink]\nmedia = "tcp://127.0.0.1:{port}"')
         done = node.do("up", code=6)
         assert f"sink does not start: cannot listen at tcp://127.0.0.1:{port}: Address already in use" in done.err
-        status = node.until(lambda now: now["parts"] and not now["ready"], "a node that does not work")
+        status = node.until(
+            lambda now: not now["ready"] and any("Address" in part["why"] for part in now["parts"]), "its reason"
+        )
         sink = next(part for part in status["parts"] if part["name"] == "sink")
         assert "Address already in use" in sink["why"]
         assert any("sink" in line for line in status["unready"])
