@@ -125,7 +125,7 @@ def _step(node: TestNode, watch: Watch, *words: str) -> dict[str, Any]:
     return {
         "command": " ".join(words),
         "seconds": round(ended - began, 2),
-        "longest_stall_s": round(watch.stall(began, ended + 1.0), 2),
+        "longest_stall_s": round(watch.stall(began, ended), 2),
         "other_pids_kept": kept if words[0] == "scale" else None,
     }
 
