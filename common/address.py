@@ -25,13 +25,14 @@ def check_address(address: str, allowed: bool = False) -> None:
     host, found, port = rest.rpartition(":")
     if not found or not (port == "*" or (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 2**16)):
         raise UsageError(f"{address!r} has no port up to 65535: write tcp://host:port")
-    if not allowed and not _is_loopback(host.strip("[]")):
+    if not allowed and not is_loopback(host.strip("[]")):
         raise UsageError(
             f"{address!r} leaves this machine unencrypted: make keys with headrace keys new, or set insecure = true"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, without the brackets of IPv6, is this very machine for itself alone."""
     if host == "localhost":
         return True
     try:

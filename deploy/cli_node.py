@@ -175,8 +175,8 @@ def _wait(node: Node) -> None:
     from deploy.node.show import waiting
 
     try:
-        with waiting("starting") as tell:
-            lifecycle.wait(node, tell)
+        with waiting("starting"):
+            node.wait_ready(list(node.parts().values()))
     except LinkError as error:
         raise LinkError(f"{error}; the rest runs: headrace status, headrace logs PART, headrace down") from None
 

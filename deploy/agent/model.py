@@ -45,18 +45,23 @@ class PartLife:
         died since the last look, so that its log is to be read."""
         before, self.process = self.process, process
         if process is None or before is None:
-            return process is not None and process.state in ("BACKOFF", "FATAL", "EXITED")
+            return process is not None and process.over
         died = process.started != before.started != 0 and not told
         if died:
             self.restarts += 1
             self._starts.append(now)
-        return died or (process.state in ("BACKOFF", "FATAL", "EXITED") and before != process)
+        return died or (process.over and before != process)
 
     def loops(self, now: float) -> bool:
         """Whether it crashes in a loop."""
-        if self.process is not None and self.process.state in ("BACKOFF", "FATAL"):
+        if self.process is not None and self.process.failed:
             return True
         return len(self._starts) == LOOP and now - self._starts[0] < LOOP_S
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is this very process that has said that it works."""
+        return self.process is not None and self.process.pid != 0 and self.ready_pid == self.process.pid
 
     def row(self, now: float, wall: float) -> dict[str, Any]:
         process = self.process
@@ -65,7 +70,7 @@ class PartLife:
             "name": self.part.name,
             "program": self.part.program,
             "state": process.state.lower() if process is not None else "unknown",
-            "ready": running and process is not None and self.ready_pid == process.pid,
+            "ready": self.ready,
             "pid": process.pid if process is not None else 0,
             "uptime": max(0.0, wall - process.started) if running and process is not None else 0.0,
             "restarts": self.restarts,
@@ -174,8 +179,6 @@ class Model:
             "broker": {key: value for key, value in self._broker.items() if key not in ("pool", "troubles", "event")},
             "sink_knows": list(self._sink_knows),
             "troubles": self._ailing.words(now),
-            "ready": not self.unready(),
-            "unready": self.unready(),
         }
 
     def unready(self) -> list[str]:
@@ -185,9 +188,9 @@ class Model:
         for life in self.parts.values():
             if life.part.name == AGENT or life.part.name.startswith(("worker", "producer")):
                 continue
-            if not life.row(0.0, 0.0)["ready"]:
+            if not life.ready:
                 lines.append(f"{life.part.name} does not work: {life.why or 'it is starting'}")
-        if workers and not any(life.row(0.0, 0.0)["ready"] for life in workers):
+        if workers and not any(life.ready for life in workers):
             lines.append(f"no worker works: {workers[0].why or 'they are starting'}")
         return lines
 
@@ -225,8 +228,8 @@ class Model:
         if state is not None and name in state.paused:
             return "paused", ""
         part = self.parts.get(part_of(name))
-        if part is not None and part.process is not None and part.process.state in ("BACKOFF", "FATAL", "EXITED"):
-            return "failing" if part.process.state != "EXITED" else "ended", part.why
+        if part is not None and part.process is not None and part.process.over:
+            return "failing" if part.process.failed else "ended", part.why
         return life.state, life.why
 
     @staticmethod

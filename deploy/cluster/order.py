@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from common import config
+from common.address import is_loopback
 from common.errors import UsageError
 from deploy.fleetfile import FleetFile
 
@@ -111,17 +111,9 @@ def unreachable(fleet: config.Fleet, nodes: Nodes) -> str:
     if len({node["NodeManagerAddress"] for node in nodes if node["Alive"]}) < 2:
         return ""
     for name, address in (("broker.workers", fleet.broker.workers), ("sink.results", fleet.sink.results)):
-        if _is_loopback(address):
+        if is_loopback(address.removeprefix("tcp://").rpartition(":")[0].strip("[]")):
             return f"{name} = {address} is another machine on each node: workers elsewhere will not find it"
     return ""
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_name(fleet: str) -> str:

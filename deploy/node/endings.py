@@ -51,7 +51,7 @@ class Endings:
             at, closed = self._closed.get(stream, (0.0, {}))
             said = at >= process.started  # and not of another process before
             # Supervisor takes what has ended at once for what cannot be started, and forgets with what code.
-            brief = process.state in ("BACKOFF", "FATAL") and said
+            brief = process.failed and said
             if not brief and (process.state != "EXITED" or process.code not in life.part.final):
                 continue
             since = self._exited.setdefault((stream, process.started), now)

@@ -130,12 +130,6 @@ def start(node: Node) -> None:
             time.sleep(LOOK_S)
 
 
-def wait(node: Node, tell: Tell) -> None:
-    """Until all parts work. Raises LinkError."""
-    node.tell = tell
-    node.wait_ready(list(node.parts().values()))
-
-
 def stop(node: Node, finish: float | None) -> None:
     """In the order of the stream: producers, broker, workers, sink. ``finish``: streams are brought to their end within
     so many seconds. Raises LinkError."""
@@ -202,7 +196,6 @@ def bare(node: Node) -> dict[str, Any]:
 
 
 def _bare_row(node: Node, part: Part, process: Process | None) -> dict[str, Any]:
-    failed = process is not None and process.state in ("BACKOFF", "FATAL", "EXITED")
     return {
         "name": part.name,
         "state": process.state.lower() if process is not None else "unknown",
@@ -210,5 +203,5 @@ def _bare_row(node: Node, part: Part, process: Process | None) -> dict[str, Any]
         "ready": False,
         "uptime": 0.0,
         "restarts": 0,
-        "why": node.why(part) if failed else "",
+        "why": node.why(part) if process is not None and process.over else "",
     }

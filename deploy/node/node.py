@@ -155,7 +155,7 @@ class Node:
 
     def wait_ready(self, parts: Sequence[Part]) -> None:
         """Raises LinkError with the reason where one of them does not start."""
-        wait_ready(self.folder, self.supervisor, parts, self.tell)
+        wait_ready(self.folder, self.supervisor, parts)
 
     def why(self, part: Part) -> str:
         return last_words(self.folder.logs / f"{part.program}.log")

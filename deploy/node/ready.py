@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from common.errors import LinkError
@@ -24,7 +24,7 @@ BRIEF_S = 6.0
 ANSWER_S = 5.0
 
 
-def wait_ready(folder: NodeFolder, supervisor: Supervisor, parts: Sequence[Part], tell: Callable[[str], None]) -> None:
+def wait_ready(folder: NodeFolder, supervisor: Supervisor, parts: Sequence[Part]) -> None:
     """Until all ``parts`` work. Raises LinkError with the reason where one of them does not start."""
     deadline = time.monotonic() + READY_S
     missing, brief = list(parts), time.monotonic() + BRIEF_S
@@ -49,7 +49,7 @@ def look(folder: NodeFolder) -> dict[str, Any]:
 
 
 def _check(folder: NodeFolder, part: Part, process: Process | None) -> None:
-    if process is None or process.state not in ("BACKOFF", "FATAL"):
+    if process is None or not process.failed:
         return
     why = last_words(folder.logs / f"{part.program}.log") or process.words or f"exit code {process.code}"
     raise LinkError(f"{part.name} does not start: {why}")

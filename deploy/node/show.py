@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.ailing import printable
-from deploy.display import say
 
 #: Colours of states; what is not named here is plain.
 COLOURS = {
@@ -48,14 +47,11 @@ def watch(look: Callable[[], dict[str, Any]], every: float) -> None:
 
 
 @contextlib.contextmanager
-def waiting(text: str) -> Iterator[Callable[[str], None]]:
-    """Something that turns while it is waited; yields what takes the words for it."""
+def waiting(text: str) -> Iterator[None]:
+    """Something that turns while it is waited, on a terminal."""
     console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield say
-        return
-    with console.status(text) as status:
-        yield lambda words: status.update(printable(words))
+    with console.status(text) if console.is_terminal else contextlib.nullcontext():
+        yield
 
 
 def render(snapshot: dict[str, Any]) -> RenderableType:

@@ -44,6 +44,16 @@ class Process(msgspec.Struct, frozen=True):
     def alive(self) -> bool:
         return self.state in ALIVE
 
+    @property
+    def failed(self) -> bool:
+        """It ended before it counted as started, and is tried again, or was given up."""
+        return self.state in ("BACKOFF", "FATAL")
+
+    @property
+    def over(self) -> bool:
+        """It has ended by itself, one way or the other."""
+        return self.failed or self.state == "EXITED"
+
 
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:

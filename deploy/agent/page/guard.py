@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
+from common.address import is_loopback
 from common.log import Seldom
 from deploy.agent.page.pagetoken import Token
-from deploy.agent.page.rules import host_of, is_foreign, is_forwarded, is_loopback, is_ours, right_host
+from deploy.agent.page.rules import host_of, is_foreign, is_forwarded, is_ours, right_host
 from deploy.agent.page.sessions import LIFE_S, Session, Sessions, Tries
 
 #: What anybody may have, by its route: the empty page, which asks for the token; and whether we work.

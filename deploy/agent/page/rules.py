@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
+
+from common.address import is_loopback
 
 #: What somebody between the browser and us adds, who brings strangers to a loopback address.
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
@@ -13,15 +14,6 @@ _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "
 def host_of(listen: str) -> str:
     """The host in ``host:port``, without the brackets of an IPv6 address."""
     return listen.rpartition(":")[0].strip("[]").lower()
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def named(host: str | None) -> str:
