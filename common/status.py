@@ -77,9 +77,7 @@ class Status:
             else:
                 self.dropped += 1
             return
-        line = self._line(event, fields)
-        self._waiting.append(line)
-        self._held += len(line)
+        self._keep(self._line(event, fields))
         self._flush()
         self._bound()
 
@@ -97,9 +95,12 @@ class Status:
         if event in REPEATED:
             self.dropped += 1
         elif event not in LASTING or link.there:
-            self._waiting.append(line)
-            self._held += len(line)
+            self._keep(line)
             self._bound()
+
+    def _keep(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self._held += len(line)
 
     def _bound(self) -> None:
         while len(self._waiting) > MAX_WAITING or self._held > MAX_BYTES:

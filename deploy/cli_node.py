@@ -13,6 +13,7 @@ from rich.console import Console
 from common.errors import Exit, LinkError, UsageError
 from deploy import spec
 from deploy.display import say
+from deploy.fleetfile import FleetFile
 from deploy.node import changes, lifecycle
 from deploy.node.folder import NodeFolder
 from deploy.node.node import Node, Tell
@@ -137,7 +138,7 @@ def reload(file: File = None) -> None:
     node = node_of(file, say)
     changes.check_running(node)
     state = node.state
-    say(changes.reload(node, lifecycle.read(Path(state.file), node, frozenset(state.roles), state.gpus)))
+    say(changes.reload(node, lifecycle.read(FleetFile(Path(state.file)), state, node.folder)))
 
 
 def logs(

@@ -22,13 +22,14 @@ from prometheus_client import generate_latest
 
 from common import config
 from common.errors import HeadraceError, LinkError
-from common.lifecycle import die_with_parent
+from common.lifecycle import PARENT_ENV, die_with_parent
 from common.log import Seldom
 from deploy.agent.http import MAX_BODY, Served, watch_routes
 from deploy.agent.links import Links
 from deploy.agent.metrics import Exposed
 from deploy.agent.model import Model
 from deploy.control import Add, Answer, List, Look, OutputRow, Pause, Peer, Remove, Request, Row, Server
+from deploy.folder import CONTROL
 from deploy.node import changes
 from deploy.node.endings import Endings
 from deploy.node.folder import NodeFolder
@@ -100,7 +101,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             loop.add_signal_handler(number, stop.set)
-        parent = int(os.environ.get("HEADRACE_PARENT", "0"))
+        parent = int(os.environ.get(PARENT_ENV, "0"))
         if parent:
             die_with_parent(parent)
         self._configure()
@@ -127,9 +128,8 @@ class Agent:
         return 0
 
     def _listen(self) -> Server:
-        path = self.folder.path
-        (path / "control").unlink(missing_ok=True)
-        return Server(path)
+        (self.folder.path / CONTROL).unlink(missing_ok=True)
+        return Server(self.folder.path)
 
     async def _open(self, fleet: config.Fleet) -> None:
         """What cannot be served now is named, and tried again: nobody shall miss ``headrace status`` for it."""
@@ -174,7 +174,7 @@ class Agent:
 
     def _configure(self) -> None:
         """Read what the node is to be, where that has changed."""
-        stamps = [os.stat(path) for path in (self.folder.config, self.folder.parts, self.folder.path / "state.json")]
+        stamps = [os.stat(path) for path in (self.folder.config, self.folder.parts, self.folder.state_file)]
         stamp = tuple(one.st_mtime_ns for one in stamps) + tuple(one.st_ino for one in stamps)
         if stamp != self._stamp:
             fleet = self.node.fleet()

@@ -18,6 +18,7 @@ import msgspec
 
 from common.config import Stream
 from common.errors import LinkError, OutputError, UsageError
+from deploy.folder import CONFIG
 
 #: Longest path of the folder, in bytes: a Unix socket's whole path may have 107, and supervisor's is the longest.
 MAX_PATH = 80
@@ -62,7 +63,7 @@ class NodeFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "fleet.json"
+        self.config = path / CONFIG
         self.parts = path / "parts.json"
         self.programs = path / "programs"
         self.logs = path / "logs"
@@ -72,7 +73,8 @@ class NodeFolder:
         self.token = path / "page.token"
         #: For how many seconds one waits for another who changes the fleet.
         self.patience = 600.0
-        self._state, self._lock, self._change = path / "state.json", path / "lock", path / "change.lock"
+        self.state_file = path / "state.json"
+        self._lock, self._change = path / "lock", path / "change.lock"
 
     def make(self) -> None:
         """Make what is not there. Raises UsageError, OutputError."""
@@ -96,14 +98,14 @@ class NodeFolder:
     def state(self) -> State | None:
         """None where there is none yet. Raises UsageError where it cannot be read."""
         try:
-            return msgspec.json.decode(self._state.read_bytes(), type=State)
+            return msgspec.json.decode(self.state_file.read_bytes(), type=State)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError) as error:
-            raise UsageError(f"{self._state} cannot be read ({error}): remove it to begin anew") from None
+            raise UsageError(f"{self.state_file} cannot be read ({error}): remove it to begin anew") from None
 
     def write_state(self, state: State) -> None:
-        self.write(self._state, msgspec.json.encode(state))
+        self.write(self.state_file, msgspec.json.encode(state))
 
     def write(self, path: Path, data: bytes) -> None:
         """Whole, or as it was before; only for us. Raises OutputError."""

@@ -17,6 +17,7 @@ from common import config
 from common.errors import LinkError, UsageError
 from deploy.checks import check_model
 from deploy.fleetfile import FleetFile
+from deploy.folder import CONFIG
 from deploy.node.changes import merged
 from deploy.node.folder import NodeFolder, State, new_run
 from deploy.node.gpus import visible_gpus
@@ -34,20 +35,25 @@ LOOK_S = 0.05
 
 def folder_of(file: Path) -> Path:
     """Where the node of ``file`` lives; the file itself may be broken, or a folder. Raises UsageError."""
-    if file.is_dir() and (file / "fleet.json").exists():
+    if file.is_dir() and (file / CONFIG).exists():
         return file.absolute()
+    _check_there(file)
+    return FleetFile(file).folder
+
+
+def _check_there(file: Path) -> None:
+    """Raises UsageError."""
     if not file.exists():
         raise UsageError(f"there is no {file}: write one with headrace init, or name it with -c")
-    return FleetFile(file).folder
 
 
 def prepare(file: Path, role: str, fresh: bool, tell: Tell) -> Node:
     """Check everything and write the files of a node that is to be started. Raises HeadraceError."""
     roles = roles_of([role])
-    if not file.exists():
-        raise UsageError(f"there is no {file}: write one with headrace init, or name it with -c")
+    _check_there(file)
     path = file.absolute()
-    folder = NodeFolder(FleetFile(path).folder)
+    written = FleetFile(path)
+    folder = NodeFolder(written.folder)
     folder.make()
     node = Node(folder, tell)
     with folder.changing():
@@ -57,9 +63,8 @@ def prepare(file: Path, role: str, fresh: bool, tell: Tell) -> Node:
         ordered = [one for one in ROLES if one in roles]
         if before is None or fresh:
             before = State(run=new_run(), file=str(path), roles=ordered)
-        state = msgspec.structs.replace(before, file=str(path), roles=ordered)
-        state = msgspec.structs.replace(state, gpus=visible_gpus())
-        fleet, state = merged(read(path, node, roles, state.gpus), state)
+        state = msgspec.structs.replace(before, file=str(path), roles=ordered, gpus=visible_gpus())
+        fleet, state = merged(read(written, state, folder), state)
         if "workers" in roles:
             check_model(fleet.workers.model)
         if not folder.token.exists():
@@ -70,9 +75,9 @@ def prepare(file: Path, role: str, fresh: bool, tell: Tell) -> Node:
     return node
 
 
-def read(path: Path, node: Node, roles: frozenset[str], gpus: Sequence[str]) -> config.Fleet:
+def read(file: FleetFile, state: State, folder: NodeFolder) -> config.Fleet:
     """The file, as the parts of this node are to read it. Raises HeadraceError."""
-    fleet = FleetFile(path).node(node.folder.path, roles, len(gpus))
+    fleet = file.node(folder.path, frozenset(state.roles), len(state.gpus))
     # As the parts read it: whoever compares the two sees only what differs.
     return msgspec.json.decode(config.dump(fleet), type=config.Fleet)
 

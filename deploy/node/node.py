@@ -59,13 +59,16 @@ class Node:
         resting = {*state.paused, *state.ended}
         return {part.program: part for part in parts_of(fleet, state.roles, state.gpus, resting)}
 
-    def write(self, fleet: config.Fleet, state: State, parts: dict[str, Part]) -> None:
-        """All files. Raises OutputError."""
+    def write(
+        self, fleet: config.Fleet, state: State, parts: dict[str, Part], running: dict[str, Part] | None = None
+    ) -> None:
+        """All files. ``running``: ``parts`` with the digests of what they were started with, where that is something
+        else. Raises OutputError."""
         folder = self.folder
         folder.write_state(state)
         folder.write(folder.config, config.dump(fleet))
         folder.write(folder.supervisor_config, supervisor_file(folder, fleet.node).encode())
-        self._note(parts)
+        self._note(running or parts)
         directory = Path(state.file).parent
         for part in parts.values():
             path = folder.programs / f"{part.program}.conf"
@@ -92,23 +95,17 @@ class Node:
         rest = [part for part in other if part not in anew]
         self.stop([*gone, *anew])
         self.supervisor.stopped(strays, BURY_S)
-        self.write(fleet, state, new)
-        noted = {
-            **new,
-            **{part.program: msgspec.structs.replace(part, digest=old[part.program].digest) for part in rest},
-        }
-        self._note(noted)  # if we are cut short, the next change goes on
+        # If we are cut short, the next change goes on.
+        before = {part.program: msgspec.structs.replace(part, digest=old[part.program].digest) for part in rest}
+        running = {**new, **before}
+        self.write(fleet, state, new, running)
         self.supervisor.remove([*(part.program for part in (*gone, *anew)), *strays])
         self.supervisor.add([part.program for part in (*came, *anew)])
         self.wait_ready([*came, *anew])
         for part in sorted(rest, key=lambda one: one.priority):
-            self.tell(f"{part.name} is started again")
-            self.stop([part])
-            self.supervisor.remove([part.program])
-            self.supervisor.add([part.program])
-            self.wait_ready([part])
-            noted[part.program] = part
-            self._note(noted)
+            self._start_again(part, anew=True)
+            running[part.program] = part
+            self._note(running)
         return [part.name for part in (*gone, *came, *other)]
 
     def _note(self, parts: dict[str, Part]) -> None:
@@ -124,12 +121,20 @@ class Node:
             if part.final and process is not None and process.state == "EXITED":
                 self.tell(f"{part.name} has ended: there is nothing to start again")
                 continue
-            self.tell(f"{part.name} is started again")
-            self.stop([part])
-            self.supervisor.start(part.program)
-            self.wait_ready([part])
+            self._start_again(part)
             done.append(part)
         return done
+
+    def _start_again(self, part: Part, anew: bool = False) -> None:
+        """``anew``: supervisor reads its file again."""
+        self.tell(f"{part.name} is started again")
+        self.stop([part])
+        if anew:
+            self.supervisor.remove([part.program])
+            self.supervisor.add([part.program])
+        else:
+            self.supervisor.start(part.program)
+        self.wait_ready([part])
 
     def stop(self, parts: Sequence[Part]) -> None:
         """As each is to be stopped, all at once. Raises LinkError."""
