@@ -14,6 +14,7 @@ from onnx import TensorProto
 from common.errors import ModelError
 from tests.workers import onnx_graphs
 from tests.workers.onnx_graphs import Graph, cells, colours, square, squares
+from tests.workers.pictures import plain
 from workers.model import Findings, InputSpec
 from workers.models import check_spec, load, onnx_check
 from workers.models.memory import is_out_of_memory
@@ -37,15 +38,6 @@ def found(model: OnnxFile, pictures: np.ndarray) -> list[Findings]:
 def side(path: Path, text: str) -> Path:
     path.with_suffix(".model.toml").write_text(text)
     return path
-
-
-def rgbw() -> np.ndarray:
-    """Red, green, blue, white, black."""
-    pictures = np.zeros((5, 32, 48, 3), np.uint8)
-    for number in range(3):
-        pictures[number, ..., number] = 255
-    pictures[3] = 255
-    return pictures
 
 
 SHAPES = [("n", 3, 64, 64), (1, 3, 64, 64), (4, 3, 64, 64), ("n", 64, 64, 3), (2, 64, 64, 3), ("n", 3, "h", "w")]
@@ -115,12 +107,12 @@ def test_logits_become_tags_in_rgb_order(tmp_path: Path, shape: tuple[int | str,
     (tmp_path / "c.labels.txt").write_text("red\ngreen\nblue\n")
     model = ready(path)
     assert model.input == InputSpec(width=48, height=32)
-    tags = [one.tags for one in found(model, rgbw())]
+    tags = [one.tags for one in found(model, plain())]
     assert [one[0].label for one in tags[:3]] == ["red", "green", "blue"]
     assert tags[0][0].score == pytest.approx(float(np.exp(10) / (np.exp(10) + 3)), abs=1e-3)
     assert sum(tag.score for tag in tags[4]) == pytest.approx(1, abs=1e-3)
     assert {tag.label for tag in tags[4]} == {"red", "green", "blue", "class 3"}
-    assert [len(one.tags) for one in found(ready(path, 0.5), rgbw())] == [1, 1, 1, 0, 0], "a threshold is for tags too"
+    assert [len(one.tags) for one in found(ready(path, 0.5), plain())] == [1, 1, 1, 0, 0], "a threshold is for tags too"
 
 
 def test_the_sidecar_says_colours_scale_mean_and_stretching(tmp_path: Path) -> None:
@@ -177,9 +169,9 @@ def test_memory_that_is_short_for_two_is_known_as_such_and_one_goes_through(tmp_
     model = ready(graph.save(tmp_path / "x.onnx", graph.add("Add", means, much, name="y")))
     for _ in range(2):
         with pytest.raises(ModelError, match="failed on 2 pictures") as caught:
-            model.predict(rgbw()[:2])
+            model.predict(plain()[:2])
         assert is_out_of_memory(caught.value)
-        assert found(model, rgbw()[1:2])[0].tags[0].label == "class 1", "it goes on"
+        assert found(model, plain()[1:2])[0].tags[0].label == "class 1", "it goes on"
 
 
 # -- what is refused -------------------------------------------------------------------------------------------------

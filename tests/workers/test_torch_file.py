@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from common.errors import ModelError
+from tests.workers.pictures import plain
 from workers.model import InputSpec
 from workers.models import check_spec, load
 from workers.models.pt2_archive import check_file
@@ -63,34 +64,25 @@ def ready(spec: str):
     return model
 
 
-def colours() -> np.ndarray:
-    """Five pictures: red, green, blue, white, black."""
-    pictures = np.zeros((5, 32, 48, 3), np.uint8)
-    for number in range(3):
-        pictures[number, ..., number] = 255
-    pictures[3] = 255
-    return pictures
-
-
 @pytest.mark.parametrize("dynamic", [True, False, torch.export.Dim.AUTO])
 def test_logits_become_tags_in_rgb_order(tmp_path, dynamic):
     (tmp_path / "c.labels.txt").write_text("red\ngreen\nblue\n")
     model = ready(export(Classifier(), tmp_path / "c.pt2", dynamic=dynamic))
     assert model.input == InputSpec(width=48, height=32)
-    found = model.predict(colours())
+    found = model.predict(plain())
     assert [f.tags[0].label for f in found[:3]] == ["red", "green", "blue"]
     assert found[0].tags[0].score == pytest.approx(float(torch.tensor([10.0, 0, 0, 0]).softmax(0)[0]), abs=1e-5)
     assert sum(t.score for t in found[4].tags) == pytest.approx(1)
     assert {t.label for t in found[4].tags} == {"red", "green", "blue", "class 3"}
     check_results("c", found, 5, 48, 32)
-    assert model.predict(colours()[1:2])[0].tags[0].label == "green"
+    assert model.predict(plain()[1:2])[0].tags[0].label == "green"
 
 
 @pytest.mark.parametrize("as_dict", [True, False])
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_boxes_become_detections_without_their_padding(tmp_path, as_dict, dynamic):
     model = ready(export(Detector(as_dict), tmp_path / "d.pt2", dynamic=dynamic))
-    found = model.predict(colours())
+    found = model.predict(plain())
     check_results("d", found, 5, 48, 32)
     assert [len(f.detections) for f in found] == [1, 1, 1, 1, 0]
     white = found[3].detections[0]
@@ -100,7 +92,7 @@ def test_boxes_become_detections_without_their_padding(tmp_path, as_dict, dynami
 
 def test_a_batch_above_the_programs_bound_is_split(tmp_path):
     model = ready(export(Classifier(), tmp_path / "c.pt2", dynamic=True))
-    pictures = np.repeat(colours(), 20, axis=0)  # 100 pictures, bound 64
+    pictures = np.repeat(plain(), 20, axis=0)  # 100 pictures, bound 64
     labels = [f.tags[0].label for f in model.predict(pictures)]
     assert labels[:60] == ["class 0"] * 20 + ["class 1"] * 20 + ["class 2"] * 20
     assert len(labels) == 100
