@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from broker.dispatch import Dispatcher
-from common.metrics import Family, Metrics
+from common.metrics import REFUSED, Family, Metrics
 from common.trouble import Report
 
 #: Seconds between two looks.
@@ -26,7 +26,7 @@ FAMILIES = (
     Family("gauge", "streams", "Streams that have sent something lately."),
     Family("gauge", "unserved_frames", "Frames that wait for a model that no live worker serves.", ("model",)),
     Family("counter", "broker_events", "How often each thing happened to frames and workers.", ("kind",)),
-    Family("counter", "refused", "Messages that were refused, by socket and what was wrong.", ("socket", "kind")),
+    REFUSED,
     Family("gauge", "worker_info", "1; what the worker runs on, and its models.", ("worker", "device", "models")),
     Family("gauge", "worker_beat_age_seconds", "Since the worker's last word; it beats every 0.25 s.", ("worker",)),
     Family("gauge", "worker_leased_frames", "Frames that the worker has.", ("worker",)),

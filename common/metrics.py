@@ -62,6 +62,8 @@ COMMON = (
     Family("counter", "log_lines", "Lines that were logged.", ("level",)),
     Family("counter", "log_lost_lines", "Log lines that could not be written: a full disk, or nobody reads them."),
 )
+#: What every part has that hears of others.
+REFUSED = Family("counter", "refused", "Messages that were refused, by socket and what was wrong.", ("socket", "kind"))
 
 
 class Histogram:

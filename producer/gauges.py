@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from common.lately import Rate
-from common.metrics import Family, Metrics
+from common.metrics import REFUSED, Family, Metrics
 from common.trouble import Report
 from producer.feed import Feed
 
@@ -31,7 +31,7 @@ FAMILIES = (
     Family("gauge", "unacknowledged_messages", "Messages that the sink has not acknowledged.", STREAM),
     Family("counter", "timeline_repairs", "Repairs of the source's times, by kind (docs/live.md).", ("stream", "kind")),
     Family("histogram", "prepare_seconds", "Scaling and coding one frame for the model.", STREAM),
-    Family("counter", "refused", "Messages that were refused, by socket and what was wrong.", ("socket", "kind")),
+    REFUSED,
 )  # fmt: skip
 
 

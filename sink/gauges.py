@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from common.metrics import Family, Metrics
+from common.metrics import REFUSED, Family, Metrics
 from common.trouble import Report
 from sink.ledger import State
 from sink.stream import SinkStream
@@ -35,7 +35,7 @@ FAMILIES = (
         "Time of a frame in each stage; all streams together (docs/metrics.md has the stages).", ("stage",),
     ),
     Family("gauge", "open_streams", "Streams that have a producer, or whose outputs are still open."),
-    Family("counter", "refused", "Messages that were refused, by socket and what was wrong.", ("socket", "kind")),
+    REFUSED,
     Family("counter", "stream_crashes", "Times that a stream crashed in the sink and was begun again.", ("stream",)),
     Family(
         "counter", "stream_events",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from common.metrics import Family, Metrics
+from common.metrics import REFUSED, Family, Metrics
 from common.trouble import Report
 
 #: Seconds between two looks.
@@ -20,7 +20,7 @@ FAMILIES = (
     Family("gauge", "batch_limit_frames", "Most frames of a batch; fewer than configured: memory is short.", WORKER),
     Family("gauge", "worker_held_frames", "Frames in hand: that wait, or are in the model.", WORKER),
     Family("counter", "worker_out_of_memory", "Batches that were halved, since memory did not suffice.", WORKER),
-    Family("counter", "refused", "Messages that were refused, by socket and what was wrong.", ("socket", "kind")),
+    REFUSED,
 )  # fmt: skip
 
 
