@@ -76,6 +76,8 @@ PublicKey = Annotated[
         description="a public key of 40 characters, as headrace keys show prints it",
     ),
 ]
+#: Most workers of one node.
+MAX_WORKERS = 256
 #: Most frames that are under way between the ends, or with the model: what the sink can keep apart.
 MAX_WINDOW = 16384
 Window = Annotated[int, msgspec.Meta(ge=1, le=MAX_WINDOW)]
@@ -150,7 +152,7 @@ class Workers(Section, frozen=True, kw_only=True):
 
     model: Title
     #: Workers on this node; 0: none for now.
-    count: Annotated[int, msgspec.Meta(ge=0, le=256)] = 1
+    count: Annotated[int, msgspec.Meta(ge=0, le=MAX_WORKERS)] = 1
     #: Workers for one GPU, where ``count`` is not given.
     per_gpu: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     #: Least score of a finding, for the built-in detectors; None: the model's own.

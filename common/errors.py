@@ -66,3 +66,8 @@ class PeerError(Exception):
         super().__init__(f"{kind}: {detail}")
         self.kind = kind
         self.detail = detail
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """What a foreign library has raised, in one line of at most so many characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:most]

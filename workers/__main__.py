@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from common import config, log
-from common.errors import ModelError
+from common.errors import ModelError, one_line
 from common.lifecycle import Stopper, run_part
 from common.status import open_status
 from workers.model import Model
@@ -61,8 +61,7 @@ def main() -> None:
         except ModelError:
             raise
         except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
-            raise ModelError(f"model {fleet.workers.model!r} cannot be set up: {what}") from error
+            raise ModelError(f"model {fleet.workers.model!r} cannot be set up: {one_line(error, 500)}") from error
         return Worker(fleet, model, device, options.name, open_status(options.status_fd, "worker"), stopper).run()
 
     run_part("worker", body)

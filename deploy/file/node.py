@@ -21,7 +21,9 @@ def node_tables(raw: Table, base: Path, folder: Path, roles: frozenset[str], gpu
     many workers there are, as many as so many GPUs can take; None: it says."""
     workers = {"model": "face", **raw.get("workers", {})}
     if gpus is not None:
-        workers["count"] = min(256, max(1, gpus * workers.get("per_gpu", config.Workers(model="-").per_gpu)))
+        workers["count"] = min(
+            config.MAX_WORKERS, max(1, gpus * workers.get("per_gpu", config.Workers(model="-").per_gpu))
+        )
     if "workers" not in roles:
         workers["count"] = 0
     security = security_table(raw, base)

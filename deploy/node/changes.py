@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import msgspec
 
 from common import config
+from common.config import MAX_WORKERS
 from common.errors import LinkError, ModelError, UsageError
+from deploy.manage import MAX_STREAMS
 from deploy.node.folder import State
 from deploy.node.node import Node
 from deploy.node.plan import Part, program_of
@@ -19,8 +21,6 @@ from deploy.node.ready import look
 from deploy.places import Places
 from deploy.streams import part_of
 
-#: Most workers of one node, and most streams.
-MAX_WORKERS, MAX_STREAMS = 256, 256
 #: The sink's word that it has forgotten a stream is waited for so many seconds.
 FORGET_S = 5.0
 

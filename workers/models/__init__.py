@@ -14,7 +14,7 @@ import os
 import sys
 from dataclasses import dataclass
 
-from common.errors import ModelError
+from common.errors import ModelError, one_line
 from workers.model import InputSpec, Model
 
 __all__ = ["NAMES", "Entry", "check_spec", "load"]
@@ -171,7 +171,7 @@ def _load_class(spec: str) -> Model:
     try:
         found: object = importlib.import_module(module_name)
     except Exception as error:
-        raise ModelError(f"model {spec!r}: importing {module_name} failed: {_one_line(error)}") from error
+        raise ModelError(f"model {spec!r}: importing {module_name} failed: {one_line(error)}") from error
     for part in class_name.split("."):
         if not hasattr(found, part):
             raise ModelError(f"model {spec!r}: module {module_name} has no class {class_name}{_near(part, found)}")
@@ -184,7 +184,7 @@ def _load_class(spec: str) -> Model:
     try:
         model = found()
     except Exception as error:
-        raise ModelError(f"model {spec!r}: {class_name}() failed: {_one_line(error)}") from error
+        raise ModelError(f"model {spec!r}: {class_name}() failed: {one_line(error)}") from error
     if not isinstance(getattr(model, "input", None), InputSpec):
         raise ModelError(f"model {spec!r}: class {class_name} lacks input = InputSpec(width=…, height=…)")
     return model
@@ -216,7 +216,3 @@ def _add_here() -> None:
 def _near(name: str, place: object) -> str:
     close = difflib.get_close_matches(name, [n for n in dir(place) if not n.startswith("_")], n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from common.errors import ModelError
+from common.errors import ModelError, one_line
 from workers.model import Findings, InputSpec, Pictures
 from workers.models.heads import Head
 from workers.models.labels import Labels, read_labels
@@ -132,7 +132,7 @@ class OnnxFile:
         try:
             answer = self._session.run(self._outputs, {self._feed.name: x})
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common type
-            self._refuse(f"failed on {len(x)} pictures of {x.shape}: {_one_line(error)}")
+            self._refuse(f"failed on {len(x)} pictures of {x.shape}: {one_line(error)}")
         if not all(isinstance(one, np.ndarray) for one in answer):
             self._refuse("returned lists or maps: tensors are wanted (with skl2onnx: zipmap=False)")
         return dict(zip(self._outputs, answer, strict=True))
@@ -163,11 +163,7 @@ class OnnxFile:
             session.disable_fallback()  # nothing goes on on the CPU without a word
             return session
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common type
-            self._refuse(f"cannot be opened by onnxruntime {onnxruntime.__version__}: {_one_line(error)}")
+            self._refuse(f"cannot be opened by onnxruntime {onnxruntime.__version__}: {one_line(error)}")
 
     def _refuse(self, what: str) -> NoReturn:
         raise ModelError(f"model {self._name}: {what}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

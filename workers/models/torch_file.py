@@ -25,7 +25,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.passes import move_to_device_pass
 
-from common.errors import ModelError
+from common.errors import ModelError, one_line
 from common.messages import MAX_FINDINGS, MAX_SIDE
 from workers.model import Detection, Findings, InputSpec, Pictures, Tag
 from workers.models.device import open_device, to_tensor
@@ -62,7 +62,7 @@ class TorchFile:
             # Guards are Python text of the file's; sizes are checked here instead.
             self._net = program.module(check_guards=False)
         except Exception as error:  # noqa: BLE001 - a foreign program may raise anything
-            self._refuse(f"cannot be moved to {device}: {_one_line(error)}")
+            self._refuse(f"cannot be moved to {device}: {one_line(error)}")
         self.predict(np.zeros((1, self.input.height, self.input.width, 3), np.uint8))
 
     @torch.inference_mode()
@@ -84,7 +84,7 @@ class TorchFile:
         try:
             answer = self._net(x.contiguous())
         except Exception as error:  # noqa: BLE001 - a foreign program may raise anything
-            self._refuse(f"failed on {len(x)} pictures: {_one_line(error)}")
+            self._refuse(f"failed on {len(x)} pictures: {one_line(error)}")
         if isinstance(answer, torch.Tensor) and answer.ndim == 2 and len(answer) == len(x):
             return self._tags(answer)
         return self._detections(*self._parts(answer, len(x)))
@@ -127,11 +127,11 @@ class TorchFile:
                 # torch.export.load would fall back to weights_only=False where this fails.
                 torch.load(io.BytesIO(archive.read(name)), weights_only=True)
         except Exception as error:  # noqa: BLE001 - a foreign program may raise anything
-            self._refuse(f"has example inputs that are not plain tensors: {_one_line(error)}")
+            self._refuse(f"has example inputs that are not plain tensors: {one_line(error)}")
         try:
             return torch.export.load(io.BytesIO(data))
         except Exception as error:  # noqa: BLE001 - a foreign program may raise anything
-            self._refuse(f"cannot be opened by torch {torch.__version__}: {_one_line(error)}")
+            self._refuse(f"cannot be opened by torch {torch.__version__}: {one_line(error)}")
 
     def _input_shape(self) -> Sequence[Any]:
         """The program's one input's shape; H and W are whole numbers."""
@@ -169,7 +169,3 @@ def _form(answer: Any) -> str:
     if isinstance(answer, tuple | list):
         return f"{len(answer)} values: {', '.join(map(_form, answer))}"[:200]
     return f"a {type(answer).__name__}"
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

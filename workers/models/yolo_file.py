@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from common.errors import ModelError
+from common.errors import ModelError, one_line
 from workers.model import Findings, InputSpec, Pictures, Tag
 from workers.models.boxes import Boxes
 from workers.models.device import in_parts, open_device
@@ -52,12 +52,12 @@ class YoloFile:
         try:
             package = importlib.import_module("ultralytics")
         except Exception as error:  # noqa: BLE001 - whatever a foreign package raises
-            self._refuse(f"ultralytics cannot be imported: {_one_line(error)}")
+            self._refuse(f"ultralytics cannot be imported: {one_line(error)}")
         self._warn()
         try:
             self._net = package.YOLO(os.path.abspath(path))
         except Exception as error:  # noqa: BLE001 - a foreign file may raise anything
-            self._refuse(f"cannot be opened by ultralytics {package.__version__}: {_one_line(error)}")
+            self._refuse(f"cannot be opened by ultralytics {package.__version__}: {one_line(error)}")
         #: An exported file takes one size and scales to it by itself; another network takes the size that it is given.
         self._exported = not path.endswith(".pt")
         width, height = _size(getattr(self._net, "overrides", {}).get("imgsz"))
@@ -92,7 +92,7 @@ class YoloFile:
         try:
             results = self._net.predict(given, conf=least, device=self._device_name, verbose=False, save=False, **size)
         except Exception as error:  # noqa: BLE001 - a foreign network may raise anything
-            self._refuse(f"failed on {len(given)} pictures: {_one_line(error)}")
+            self._refuse(f"failed on {len(given)} pictures: {one_line(error)}")
         if len(results) != len(given):
             self._refuse(f"returned {len(results)} results for {len(given)} pictures")
         return [self._findings(one, width, height) for one in results]
@@ -140,7 +140,3 @@ def _size(imgsz: object) -> tuple[int, int]:
         return SIDE, SIDE
     height, width = (-(-side // STRIDE) * STRIDE if isinstance(side, int) and side > 0 else SIDE for side in sides)
     return width, height
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
