@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from common.errors import LinkError
 
@@ -19,11 +18,15 @@ IDLE_S = 15.0
 CLOSE_S = 1.0
 
 
-def watch_routes(metrics: Callable[[], bytes], unready: Callable[[], list[str]]) -> list[web.RouteDef]:
-    """``/metrics``; ``/healthz``: the agent answers; ``/readyz``: the node works, else 503 and the reasons."""
+def watch_routes(metrics: Callable[[], tuple[bytes, str]], unready: Callable[[], list[str]]) -> list[web.RouteDef]:
+    """``metrics``: the page and its content type.
+
+    ``/metrics``; ``/healthz``: the agent answers; ``/readyz``: the node works, else 503 and the reasons.
+    """
 
     async def show_metrics(request: web.Request) -> web.Response:
-        return web.Response(body=metrics(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body, kind = metrics()
+        return web.Response(body=body, headers={"Content-Type": kind})
 
     async def health(request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

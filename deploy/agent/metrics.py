@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -165,7 +165,9 @@ class Exposed:
         yield from families.values()
 
     def _own(self, now: float) -> Iterator[Metric]:
-        up, state, restarts, uptime, silent, refused = (_metric(family) for family in FAMILIES)
+        up, state, restarts, uptime, silent, refused = (
+            _simple(one.kind, f"headrace_{one.name}", one.help, one.labels) for one in FAMILIES
+        )
         for name, run in self._runs.items():
             up.add_metric([name], run.state == "running")
             for one in STATES:
@@ -180,9 +182,8 @@ class Exposed:
         yield from (up, state, restarts, uptime, silent, refused)
 
 
-def _metric(family: Family) -> GaugeMetricFamily | CounterMetricFamily:
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    return kind(f"headrace_{family.name}", family.help, labels=family.labels)
+def _simple(kind: str, name: str, about: str, labels: Sequence[str]) -> GaugeMetricFamily | CounterMetricFamily:
+    return (CounterMetricFamily if kind == "counter" else GaugeMetricFamily)(name, about, labels=labels)
 
 
 def _piece(family: _Family) -> _Piece:
@@ -215,8 +216,7 @@ def _empty(family: _Family) -> Metric:
     labels = ["part", *family.labels]
     if family.kind == "histogram":
         return HistogramMetricFamily(family.name, family.help, labels=labels)
-    kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    return kind(family.name, family.help, labels=labels)
+    return _simple(family.kind, family.name, family.help, labels)
 
 
 def _add(metric: Metric, part: str, piece: _Piece) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from prometheus_client import generate_latest
 
 from common import config
 from common.errors import HeadraceError, LinkError
@@ -134,7 +133,7 @@ class Agent:
     async def _open(self, fleet: config.Fleet) -> None:
         """What cannot be served now is named, and tried again: nobody shall miss ``headrace status`` for it."""
         self._served = []
-        routes = watch_routes(lambda: generate_latest(self.metrics.registry), self.unready)
+        routes = watch_routes(self.metrics.text, self.unready)
         if fleet.metrics.listen is not None:
             app = web.Application(client_max_size=MAX_BODY)
             app.add_routes(routes)

@@ -82,7 +82,9 @@ class FakeAgent:
 
 def make_app(agent: FakeAgent, listen: str = "127.0.0.1:8750", token: str | None = TOKEN) -> web.Application:
     settings = config.Page(listen=listen, token=token)
-    return page_app(agent, settings, watch_routes(lambda: b"headrace_up 1\n", lambda: list(agent.said["unready"])))
+    return page_app(
+        agent, settings, watch_routes(lambda: (b"headrace_up 1\n", "text/plain"), lambda: list(agent.said["unready"]))
+    )
 
 
 class Served:
