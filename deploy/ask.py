@@ -13,6 +13,7 @@ import msgspec
 from common.errors import HeadraceError, LinkError, UsageError
 from common.lifecycle import FOLDER_MARK
 from deploy.control import Answer, List, Request
+from deploy.file import FILE
 from deploy.fleetfile import FleetFile
 from deploy.folder import CONTROL, found
 
@@ -20,8 +21,6 @@ from deploy.folder import CONTROL, found
 ANSWER_S, LOOK_S = 10.0, 2.0
 #: Pause before another try to be let in, in seconds.
 CROWDED_S = 0.05
-#: The file of ``headrace up`` that is meant where nobody names another.
-NODE_FILE = "headrace.toml"
 
 
 def ask(folder: Path, request: Request, seconds: float = ANSWER_S) -> Answer:
@@ -74,7 +73,7 @@ def find(wanted: str | None) -> Path:
     """
     if wanted is not None and any((Path(wanted) / name).exists() for name in (FOLDER_MARK, CONTROL)):
         return Path(wanted)
-    if (node := _node_of(Path(wanted or NODE_FILE))) is not None:
+    if (node := _node_of(Path(wanted or FILE))) is not None:
         return node
     running: dict[Path, Answer] = {}
     for folder in found():

@@ -15,6 +15,7 @@ from deploy.cluster import placing, table
 from deploy.cluster.joining import joined
 from deploy.cluster.rows import WELL
 from deploy.display import say
+from deploy.file import FILE
 
 app = typer.Typer(
     help="Place workers on a Ray cluster: one a GPU, started again when they die or their node is lost.",
@@ -43,7 +44,7 @@ Drain = Annotated[str, typer.Option(help="how long a worker may take to finish w
 
 @app.command(epilog=UP_EXAMPLES)
 def up(
-    file: Annotated[Path, typer.Option("-c", "--config", help="the fleet's file")] = Path("headrace.toml"),
+    file: Annotated[Path, typer.Option("-c", "--config", help="the fleet's file")] = Path(FILE),
     fleet: Annotated[str, typer.Option(help="the fleet's name on the cluster")] = "default",
     address: Address = None,
     workers: Annotated[int | None, typer.Option(min=0, help="how many (default: one a GPU, or one a node)")] = None,

@@ -13,6 +13,7 @@ from common.errors import Exit, OutputError, UsageError
 from common.files import is_live, local_path
 from deploy import spec
 from deploy.display import say
+from deploy.file import FILE
 from deploy.file import schema as schemas
 from deploy.file.checkup import check_up, lines, told
 from deploy.file.fill import names_only
@@ -21,7 +22,6 @@ from deploy.file.template import filled
 from deploy.node.gpus import visible_gpus
 from deploy.roles import roles_of
 
-FILE = "headrace.toml"
 SCHEMA = "headrace.schema.json"
 #: The first stream of a file that nobody has said anything about.
 NAME, SOURCE = "camera", "rtsp://camera/stream"

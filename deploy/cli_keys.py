@@ -14,6 +14,7 @@ from rich.table import Table
 from common.errors import UsageError
 from common.keyfiles import DIALS, ROLES, Entry, Role
 from deploy import keys_folder as folders
+from deploy.file import FILE
 from deploy.text import check_text
 
 app = typer.Typer(
@@ -72,7 +73,7 @@ def new(
             print(f"made {folder / key.role}.key")
         print(f"let in, by {folder / folders.ALLOWED}: {', '.join(DIALS)}")
         if config is None and folder == Path(folders.FOLDER):
-            print(f'\nnext, on this node: write into {folders.FILE}\n\n[security]\nkeys = "{folder}"')
+            print(f'\nnext, on this node: write into {FILE}\n\n[security]\nkeys = "{folder}"')
         print("\nnext, for each other node: headrace keys new --role worker --name NAME")
         return
     if name is None:

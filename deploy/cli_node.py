@@ -13,6 +13,7 @@ from rich.console import Console
 from common.errors import Exit, LinkError, UsageError
 from deploy import spec
 from deploy.display import say
+from deploy.file import FILE
 from deploy.fleetfile import FleetFile
 from deploy.node import changes, lifecycle
 from deploy.node.folder import NodeFolder
@@ -43,7 +44,7 @@ RESTART_EXAMPLES = """Examples:
 
   headrace restart all
 """
-DEFAULT = Path("headrace.toml")
+DEFAULT = Path(FILE)
 
 File = Annotated[
     Path | None,

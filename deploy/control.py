@@ -109,6 +109,13 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: dict[str, Any] = {}
 
 
+def who(connection: socket.socket) -> tuple[int, bool]:
+    """The process at the other end of a Unix socket, and whether it is our user's or root's. Raises OSError."""
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, user, _ = struct.unpack("3i", found)
+    return pid, user in (os.geteuid(), 0)
+
+
 class Peer:
     """Somebody who has connected. Use :meth:`Server.answer`."""
 
@@ -198,9 +205,9 @@ class Server:
         peer = Peer(connection, now)
         try:
             connection.setblocking(False)
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            _, ours = who(connection)
             silent = sum(not one.asked for one in self._peers.values())
-            if silent >= MAX_PEERS or struct.unpack("3i", credentials)[1] not in (os.geteuid(), 0):
+            if silent >= MAX_PEERS or not ours:
                 connection.close()
                 return
             self._selector.register(connection, selectors.EVENT_READ)

@@ -30,10 +30,11 @@ from common.keyfiles import (
     write_key,
 )
 from common.keys import new_key
+from deploy.file import FILE
 from deploy.file.toml import read_toml
 
 #: Where keys are looked for when nobody says it.
-FILE, FOLDER = "headrace.toml", "keys"
+FOLDER = "keys"
 
 
 def find_folder(file: Path | None, folder: Path | None) -> Path:

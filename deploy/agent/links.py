@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from common.nodelink import MAX_MESSAGE, MAX_REQUEST, read_message
+from deploy.control import who
 
 #: Most parts that are listened to, and most messages that are read of one before the others get their turn.
 MAX_PARTS, MAX_READ = 1024, 64
@@ -82,9 +81,8 @@ class Links:
             self._loop.call_later(DEAF_S, self._hear_again)
             return
         connection.setblocking(False)
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        pid, user, _ = struct.unpack("3i", credentials)
-        if len(self._parts) >= MAX_PARTS or user not in (os.geteuid(), 0):
+        pid, ours = who(connection)
+        if len(self._parts) >= MAX_PARTS or not ours:
             connection.close()
             self.refused += 1
             return

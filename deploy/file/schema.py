@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from common import config
-from deploy.file import template, written
+from deploy.file import FILE, template, written
 from deploy.file.streams import OWN
 from deploy.fleetfile import CHOSEN, SECTIONS
 
@@ -27,7 +27,7 @@ OUTPUT = {
     "kind": "what is written, whatever the file's name ends in",
     "segment": "begin a new file every so long; HLS: length of a segment",
 }
-TITLE = "headrace.toml"
+TITLE = FILE
 Schema = dict[str, Any]
 
 

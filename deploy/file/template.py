@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
+from deploy.file import FILE
+
 TEMPLATE = """\
 #:schema {schema}
 # A fleet of Headrace: headrace check {file} looks it over, headrace up -c {file} starts it.
@@ -114,7 +116,7 @@ _KEY = re.compile(r"(?:# )?(\w+) = (.*?)(?:\s{2,}# (.*))?")
 _HEAD = re.compile(r"(?:# )?\[\[?([\w.]+)\]\]?(?:\s+# (.*))?")
 
 
-def filled(model: str, name: str, source: str, outputs: Sequence[str], schema: str, file: str = "headrace.toml") -> str:
+def filled(model: str, name: str, source: str, outputs: Sequence[str], schema: str, file: str = FILE) -> str:
     """The file, with a first stream."""
     return TEMPLATE.format(
         schema=schema,
