@@ -14,6 +14,9 @@ CLAIMS = [bytes([head]) + b"\xff" * 4 for head in (0xDB, 0xC6, 0xC9, 0xDD, 0xDF)
 #: Numbers at which fields and arithmetic break.
 EDGES = (-(2**63), -(2**62) - 1, -1, 0, 1, 2**31, 2**32, 2**53 + 1, 2**62, 2**62 + 1, 2**63, 2**64 - 1)
 
+#: A list is not repeated to more than so many bytes: beyond 64 MiB ZeroMQ itself hangs up, and nobody counts that.
+LONGEST = 8 * 2**20
+
 
 def noise(chance: random.Random, most: int) -> bytes:
     """Up to ``most`` random bytes."""
@@ -95,7 +98,12 @@ def wrong_fields(honest: bytes, chance: random.Random) -> bytes:
             fields[key] = any_value(chance)
     if chance.random() < 0.2:
         fields["v"] = chance.choice((0, 99, 100, 199, 200, 2**62, -1, -(2**63), 2**64 - 1, "101", 101.0, None))
-    return msgpack.packb(fields, use_bin_type=True, unicode_errors="surrogatepass")
+    return _packed(fields)
+
+
+def _packed(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
+    return packed
 
 
 def _spoil(inside: list[Any] | dict[str, Any], chance: random.Random) -> None:
@@ -105,6 +113,7 @@ def _spoil(inside: list[Any] | dict[str, Any], chance: random.Random) -> None:
     if isinstance(deeper, list | dict) and deeper and chance.random() < 0.7:
         _spoil(deeper, chance)
     elif isinstance(inside, list) and chance.random() < 0.3:
-        inside *= chance.choice((2, 40, 5000))
+        size = len(_packed(inside))
+        inside *= min(chance.choice((2, 40, 5000)), max(2, LONGEST // size))
     else:
         inside[place] = any_value(chance)
