@@ -25,6 +25,8 @@ NUDGE_S = 0.02
 SAME_S = 1e-6
 #: Pictures in a hurry follow each other in a part of their cadence.
 HURRIED = 8
+#: A placeholder comes at least so long after a picture: MKV counts milliseconds. In seconds.
+CLOSE_S = Fraction(1, 100)
 #: So long after a connection has begun, in seconds, what a server had in stock has come, and the usual lag is known.
 SETTLE_S = 60.0
 #: A source's clock is slower or faster than ours by at most this share (30 pictures a second that are 29.97 make half
@@ -52,6 +54,7 @@ class Timeline:
     def __init__(self, base: Fraction, live: bool, start: Fraction | None = None) -> None:
         self._base, self._live = base, live
         self._latest, self._leap_ticks = int(LATEST_S / base), max(1, int(LEAP_S / base))
+        self._close_ticks = int(CLOSE_S / base)
         self._last: int | None = None  # the last picture's output time
         self._told: dict[int, Fraction] = {}  # sound track → its last output time, in seconds
         self._floor = -JUMP_S  # sound before this is left out, in seconds
@@ -217,8 +220,8 @@ class Timeline:
 
     def filler(self, at: float) -> Stamp | None:
         """While the source is away: the stamp of a placeholder that is shown now. None: there is no picture yet, or it
-        would not come after the last one."""
-        if self._last is None or (out := self._wall(at)) <= self._last:
+        would come too soon after the last one."""
+        if self._last is None or (out := self._wall(at)) < self._last + max(1, self._close_ticks):
             return None
         self._last = self._phases.video.told = out
         return Stamp(out, self._phases.video.cadence.ticks)

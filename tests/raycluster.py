@@ -38,8 +38,8 @@ STORE_BYTES = 80 * 2**20
 class RayCluster:
     """The process, from outside."""
 
-    def __init__(self, process: subprocess.Popen[str], private: Path) -> None:
-        self._process, self._private = process, private
+    def __init__(self, process: subprocess.Popen[str], private: Path, log: Path) -> None:
+        self._process, self._private, self._log = process, private, log
         self.address = str(self._read())
 
     def add(self, **resources: float) -> int:
@@ -73,7 +73,7 @@ class RayCluster:
         for line in self._process.stdout:
             if line.startswith(">"):  # Ray prints too
                 return json.loads(line[1:])
-        raise AssertionError(f"the Ray cluster ended: exit code {self._process.wait()}")
+        raise AssertionError(f"the Ray cluster ended with {self._process.wait()}: {self._log.read_text()[-2000:]}")
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def ray_cluster(hosts: Hosts, home: Path, **head: float) -> Iterator[RayCluster]
             env=os.environ | QUIET | {"HOME": str(home), "XDG_RUNTIME_DIR": str(private)}, start_new_session=True,
         )  # fmt: skip
     try:
-        yield RayCluster(process, private)
+        yield RayCluster(process, private, home / "ray.log")
     finally:
         assert process.stdin is not None
         assert process.stdout is not None

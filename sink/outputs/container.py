@@ -91,7 +91,8 @@ class ContainerOutput:
         self._container: OutputContainer | None = None
         self._video: VideoStream | None = None
         self._audio: list[AudioStream] = []
-        self._last_dts: dict[int, int] = {}
+        self._last_dts: dict[int, int] = {}  # sound track → in the muxer's own units
+        self._last_picture: int | None = None  # the same of the picture
         self._seldom = Seldom(log)
         self._held: av.Packet | None = None
         self._held_duration = 0
@@ -245,7 +246,13 @@ class ContainerOutput:
         assert self._video is not None
         base = self._base
         at = int(packet.dts or 0) - round(self.origin / base)
-        self._mux(_copy(packet, self._video, at, base, duration))
+        # As with sound: pictures closer than the muxer counts follow each other there too.
+        own = Fraction(self._video.time_base or base)
+        placed = round(at * base / own)
+        if self._last_picture is not None and placed <= self._last_picture:
+            placed = self._last_picture + 1
+        self._last_picture = placed
+        self._mux(_copy(packet, self._video, placed, own, round(duration * base / own)))
         self.time = at * base + self.origin
         self._written.append(at)
         if self.kind == "mp4" and len(self._last_dts) < len(self._sounds):

@@ -287,6 +287,15 @@ def test_no_filler_without_a_picture_and_none_at_the_same_time() -> None:
     assert line.filler(6.0) is None
 
 
+def test_no_filler_within_a_hundredth_of_a_second() -> None:
+    """What a container then makes of it may be the time of the picture before."""
+    line = timeline(live=True)
+    line.picture(0, 0, 5.0)
+    assert line.filler(5.0003) is None
+    assert line.filler(5.009) is None
+    assert line.filler(5.011) is not None
+
+
 def test_after_a_day_away_the_step_is_one_that_can_be_written() -> None:
     line = timeline(live=True)
     line.picture(0, 0, 0.0)

@@ -73,10 +73,20 @@ def test_times_are_kept(tmp_path: Path, kind: str, stamps: list[int]) -> None:
     path = tmp_path / f"out.{kind}"
     write(path, stamps)
     got = frame_times(path)
-    #: Matroska knows milliseconds, TS 1/90000 s; MP4 keeps the time base.
-    slack = {"mp4": Fraction(0), "mkv": Fraction(1, 1000), "ts": Fraction(1, 90_000)}[kind]
+    #: Matroska knows milliseconds, of which two pictures never share one; TS 1/90000 s; MP4 keeps the time base.
+    slack = {"mp4": Fraction(0), "mkv": Fraction(3, 2000), "ts": Fraction(1, 90_000)}[kind]
     assert len(got) == len(stamps)
     assert all(abs(time - pts * BASE) <= slack for time, pts in zip(got, stamps, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_closer_than_a_millisecond_follow_each_other(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"out.{kind}"
+    stamps = [0, 512, 513, 514, 1024, 1025, 1536]
+    write(path, stamps)
+    got = frame_times(path)
+    assert all(before < after for before, after in pairwise(got))
+    assert all(abs(time - pts * BASE) <= Fraction(3, 1000) for time, pts in zip(got, stamps, strict=True))
 
 
 def test_the_last_picture_has_the_duration_that_it_was_given(tmp_path: Path) -> None:
