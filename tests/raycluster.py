@@ -83,11 +83,13 @@ def ray_cluster(hosts: Hosts, home: Path, **head: float) -> Iterator[RayCluster]
     folder = tempfile.mkdtemp(prefix="hr-ray-")  # short: sockets lie in it
     private = Path(folder) / "private"
     private.mkdir()
+    (Path(folder) / "ray").mkdir()  # Ray's test cluster notes its address there, and does not make it
+    places = {"HOME": str(home), "RAY_TMPDIR": folder, "XDG_RUNTIME_DIR": str(private)}
     with hosts.inside(0), (home / "ray.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.raycluster", hosts.address(0), folder, json.dumps(head)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-            env=os.environ | QUIET | {"HOME": str(home), "XDG_RUNTIME_DIR": str(private)}, start_new_session=True,
+            env=os.environ | QUIET | places, start_new_session=True,
         )  # fmt: skip
     try:
         yield RayCluster(process, private, home / "ray.log")
