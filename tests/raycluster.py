@@ -70,9 +70,8 @@ class RayCluster:
 
     def _read(self) -> Any:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(">"):  # Ray prints too
-                return json.loads(line[1:])
+        if line := self._process.stdout.readline():
+            return json.loads(line)
         raise AssertionError(f"the Ray cluster ended with {self._process.wait()}: {self._log.read_text()[-2000:]}")
 
 
@@ -109,8 +108,11 @@ def ray_cluster(hosts: Hosts, home: Path, **head: float) -> Iterator[RayCluster]
 def main() -> None:
     from ray.cluster_utils import Cluster
 
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # Ray prints too, from threads of its own
+
     def say(found: object) -> None:
-        print(f">{json.dumps(found)}", flush=True)
+        print(json.dumps(found), file=answers, flush=True)
 
     address, folder, head = sys.argv[1:]
     common = {
