@@ -13,8 +13,8 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	# Two files at a time: most tests wait for processes and servers.
-	$(BIN)/pytest -n 2 --dist loadfile
+	# Three files at a time: on two cores, since most tests wait for processes and servers.
+	$(BIN)/pytest -n 3 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

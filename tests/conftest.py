@@ -13,6 +13,9 @@ import pytest
 
 from tests.support import Place, wait_for
 
+#: The tests start hundreds of processes, each of which would compile the same modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture(autouse=True)
 def no_child_left() -> Iterator[None]:

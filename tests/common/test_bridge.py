@@ -22,6 +22,7 @@ import pytest
 
 from common.bridge import NULL_PACKET, Bridge
 from common.errors import HeadraceError, OutputError, SourceError
+from tests.marks import slow
 from tests.support import family, make_clip, wait_for
 
 PROGRAMS = ("ffmpeg", "srt-live-transmit")
@@ -137,8 +138,15 @@ def process_of(bridge: Bridge) -> psutil.Process:
     return found
 
 
-@pytest.mark.parametrize("listener", ["reading", "writing"])
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    ("program", "listener"),
+    [
+        ("ffmpeg", "reading"),
+        ("srt-live-transmit", "writing"),
+        slow("ffmpeg", "writing"),
+        slow("srt-live-transmit", "reading"),
+    ],
+)
 def test_bytes_come_out_as_they_went_in_and_at_once(
     program: str, listener: str, folders: Folders, address: str, opened: list[Bridge], tmp_path: Path
 ) -> None:

@@ -315,7 +315,7 @@ def test_a_fleet_tells_its_numbers_and_writes_its_logs(tmp_path: Path) -> None:
         _check_progress(agent)
         started["worker-1"].send_signal(signal.SIGKILL)  # a word of it in the broker's log
         started["worker-1"].wait(10)
-        wait_for(lambda: "worker-1" in (tmp_path / "broker.log").read_text().split("worker ready")[-1], 20, "its end")
+        wait_for(lambda: len(_about_worker(tmp_path)) == 2, 20, "its end")
         for name in ("producer:cam", "broker", "sink"):
             started[name].terminate()
             started[name].wait(30)
@@ -383,6 +383,12 @@ def _check_progress(agent: Agent) -> None:
     assert 5 < agent.progress["producer:cam"]["fps"] < 40
 
 
+def _about_worker(folder: Path) -> list[Record]:
+    """What the broker says of its beginning and its end."""
+    said = lines(folder / "broker.log")
+    return [line for line in said if "worker ready" in line["message"] or "with" in line["message"]]
+
+
 def _check_logs(folder: Path) -> None:
     logs = {name: lines(folder / f"{name}.log") for name in PARTS}
     for name, said in logs.items():
@@ -395,8 +401,8 @@ def _check_logs(folder: Path) -> None:
             assert line["level"] in ("info", "warning", "error", "critical")
     assert all(line["stream"] == "cam" for line in logs["producer:cam"])
     assert all(line["worker"] == "worker-1" for line in logs["worker-1"] if "worker" in line)
-    about_worker = [line for line in logs["broker"] if "worker ready" in line["message"] or "with" in line["message"]]
-    assert len(about_worker) >= 2
+    about_worker = _about_worker(folder)
+    assert len(about_worker) == 2
     assert all(line["worker"] == "worker-1" for line in about_worker)
     encoding = [line for line in logs["sink"] if line["message"].startswith("encoding ")]
     assert encoding

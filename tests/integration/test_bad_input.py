@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow
 from tests.support import Place, Ran, ffmpeg, ledger, lines, numbered_clip, numbers
 
 #: A refused run ends within this many seconds, however busy the machine.
@@ -105,7 +106,7 @@ def test_mp4_cut_in_the_middle(place: Place, clips: Path) -> None:
     assert numbers(place.folder / "out.mp4") == list(range(count))
 
 
-@pytest.mark.parametrize("name", ["whole.mkv", "whole.ts"])
+@pytest.mark.parametrize("name", ["whole.mkv", slow("whole.ts")])
 def test_cut_where_no_header_tells(place: Place, clips: Path, name: str) -> None:
     """These formats are made to be cut anywhere: a shorter clip, not an error."""
     source = cut(clips / name, place.folder / f"cut{Path(name).suffix}", 0.6)

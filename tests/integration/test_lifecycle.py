@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow
 from tests.support import Place, ledger, lines, numbered_clip, numbers, wait_for
 
 FRAMES = 200
@@ -159,7 +160,7 @@ def test_command_killed(place: Place, clip: Path, when: str) -> None:
         check_ledger(place, count)
 
 
-@pytest.mark.parametrize("part", ["workers", "broker"])
+@pytest.mark.parametrize("part", [slow("workers"), "broker"])
 def test_replaceable_part_killed(place: Place, clip: Path, part: str) -> None:
     """In lossless mode a worker or the broker may die at any time: every frame comes out annotated, once, in order."""
     process = begin(place, clip, "--workers", "2", "--lossless", model="echo:40")

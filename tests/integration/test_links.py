@@ -12,6 +12,7 @@ import pytest
 from deploy.faults.fleet import Fleet
 from deploy.faults.links import LINKS, Links, on_tcp
 from tests.integration.linked import BEGUN, FRAMES, Run, options
+from tests.marks import always, slow
 from tests.support import numbered_clip
 
 
@@ -45,7 +46,7 @@ def test_undisturbed(tmp_path: Path, clip: Path) -> None:
     assert all(proxy["sent"] and proxy["returned"] for proxy in counts.values()), counts
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))])
+@pytest.mark.parametrize("seed", always(range(1, 6), 1))
 def test_cuts(tmp_path: Path, clip: Path, seed: int) -> None:
     """Each link is cut three times, at random moments, with what is under way."""
     chance = random.Random(seed)
@@ -95,8 +96,8 @@ def test_partition_of_one_link(tmp_path: Path, clip: Path, name: str) -> None:
     ("name", "share"),
     [
         ("media", 0.05),
-        ("work", 0.05),
-        *(pytest.param(name, 0.2, marks=pytest.mark.slow) for name in LINKS if name != "media"),
+        slow("work", 0.05),
+        *(slow(name, 0.2) for name in LINKS if name != "media"),
     ],
 )
 def test_corruption(tmp_path: Path, clip: Path, name: str, share: float) -> None:

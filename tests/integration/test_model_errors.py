@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.integration.test_bad_input import PROMPT_S, refused, said_last
+from tests.marks import slow
 from tests.support import NUMBER_BITS, NUMBER_ROW, Place, ledger, lines, numbered_clip, numbers
 
 FRAMES = 24
@@ -112,7 +113,7 @@ def test_frames_that_raise_or_get_nonsense(place: Place, clip: Path) -> None:
     assert "died" not in ran.err, "no worker was lost over it"
 
 
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "os.abort()"])
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", slow("os.abort()")])
 def test_poison(place: Place, clip: Path, end: str) -> None:
     """A frame that kills its worker is given up after three attempts; the worker is started again each time."""
     write_model(place, f"if n == 7: {end}")
@@ -137,8 +138,8 @@ def test_a_model_that_kills_every_worker(place: Place, clip: Path) -> None:
     ("text", "words"),
     [
         ("raise OSError('no weights here')", "importing mine failed: OSError: no weights here"),
-        ("raise SystemExit('leave')", "leave"),
-        ("class Model:\n  def setup(self, device): pass", "lacks predict()"),
+        slow("raise SystemExit('leave')", "leave"),
+        slow("class Model:\n  def setup(self, device): pass", "lacks predict()"),
         ("class Model:\n  def __init__(self): 1/0\n  setup = predict = __init__", "Model() failed: ZeroDivisionError"),
     ],
 )
@@ -153,7 +154,7 @@ def test_a_module_that_is_no_model(place: Place, clip: Path, text: str, words: s
     assert not list(place.folder.glob("out.*")), "no output was begun"
 
 
-@pytest.mark.parametrize("what", ["raise RuntimeError('no\\nmemory')", "sys.exit('no memory')"])
+@pytest.mark.parametrize("what", ["raise RuntimeError('no\\nmemory')", slow("sys.exit('no memory')")])
 def test_setup_fails(place: Place, clip: Path, what: str) -> None:
     write_model(place, setup=what)
     ran = place.run("run", clip, *OUTPUTS, timeout=PROMPT_S)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tests.integration.drawn import boxes, through, touched
 from tests.integration.judge import picture, pictures, psnr
+from tests.marks import always
 from tests.support import ffmpeg, lines
 
 FRAMES = 10
@@ -87,7 +88,7 @@ def test_native_pictures_are_not_touched(name: str, tmp_path: Path) -> None:
         assert (shape != 1) == ("unequal" in name)
 
 
-@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("name", always(CONVERTED, "10_bit_h264_full", "odd_4:4:4"))
 def test_other_formats_keep_luma_and_colour(name: str, tmp_path: Path) -> None:
     case = CONVERTED[name]
     source = make(case, tmp_path / f"source.{case.end}")
@@ -106,7 +107,7 @@ def test_other_formats_keep_luma_and_colour(name: str, tmp_path: Path) -> None:
     assert tags(output)[:2] == (case.range, case.matrix)
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", always(OTHER, "raw_yuyv"))
 def test_raw_and_rgb_look_the_same(name: str, tmp_path: Path) -> None:
     case = OTHER[name]
     source = make(case, tmp_path / f"source.{case.end}")
@@ -120,7 +121,9 @@ def test_raw_and_rgb_look_the_same(name: str, tmp_path: Path) -> None:
     assert tags(output)[:2] == (case.range, case.matrix)
 
 
-@pytest.mark.parametrize("kind", ["upright", "odd", "turned_90", "turned_180", "turned_270"])
+@pytest.mark.parametrize(
+    "kind", always(["upright", "odd", "turned_90", "turned_180", "turned_270"], "odd", "turned_90")
+)
 def test_only_boxes_change_and_all_comes_out_upright(kind: str, tmp_path: Path) -> None:
     """Every sample outside what the annotator says it touches is as ffmpeg shows it, in every picture."""
     if kind.startswith("turned"):

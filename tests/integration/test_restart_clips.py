@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.faulty import Run
 from tests.integration.judge import complaints, without_adts
+from tests.marks import always
 from tests.support import Place, frame_times, lines, numbered_clip, sound_packets
 
 FRAMES = 250
@@ -50,16 +51,10 @@ CASES = {
     "mjpeg": Case("mkv", "-c:v mjpeg -q:v 3"),
     "asp_avi": Case("avi", "-c:v mpeg4 -bf 2 -g 30 -q:v 3", "-c:a libmp3lame"),
 }
-#: This one holds what is hardest; the others are for a longer look.
-QUICK = ("open_gop_ts",)
-
-
-def slowly(names: dict[str, Case]) -> list[object]:
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 @pytest.mark.parametrize("part", ["sink", pytest.param("producer", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", slowly(CASES))
+@pytest.mark.parametrize("name", always(CASES, "open_gop_ts"))
 def test_family(place: Place, name: str, part: str) -> None:
     case = CASES[name]
     clip = numbered_clip(place.folder / f"clip.{case.end}", FRAMES, *case.options.split(), sound=case.sound)

@@ -16,6 +16,7 @@ from tests.integration.faulty import Run
 from tests.integration.judge import beeps, flashes
 from tests.integration.test_protocol import fleet
 from tests.integration.test_sound import BEEP, FLASH, SYNC_S, gaps
+from tests.marks import slow
 from tests.support import Place, ffmpeg, ledger, lines, numbered_clip, numbers, wait_for
 
 FRAMES, RATE = 250, 25
@@ -38,7 +39,7 @@ def test_sink_killed_twice_quickly(place: Place, clip: Path) -> None:
     run.check_whole(FRAMES)
 
 
-@pytest.mark.parametrize("when", [pytest.param("started", marks=pytest.mark.slow), "first frame"])
+@pytest.mark.parametrize("when", [slow("started"), "first frame"])
 def test_sink_killed_at_the_start(place: Place, clip: Path, when: str) -> None:
     """Before the first fragment: there is nothing to go on with."""
     run = Run(place, clip, "--model", "echo:8")
@@ -64,7 +65,7 @@ def test_sink_killed_at_the_end(place: Place, clip: Path, again: int) -> None:
     run.check_whole(FRAMES)
 
 
-@pytest.mark.parametrize("part", ["sink", pytest.param("producer", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", ["sink", slow("producer")])
 def test_killed_when_all_is_done(place: Place, clip: Path, part: str) -> None:
     """The outputs are closed, the producer has not heard it: nothing is begun again."""
     run = Run(place, clip, "--model", "echo:8")
@@ -116,7 +117,7 @@ def test_all_at_once(place: Place, clip: Path) -> None:
     run.check_whole(FRAMES)
 
 
-@pytest.mark.parametrize("sampling", [pytest.param("--every 5", marks=pytest.mark.slow), "--fps 7"])
+@pytest.mark.parametrize("sampling", [slow("--every 5"), "--fps 7"])
 def test_the_same_frames_are_sampled(place: Place, clip: Path, sampling: str) -> None:
     option, value = sampling.split()
     step = RATE / int(value) if option == "--fps" else int(value)

@@ -9,6 +9,7 @@ import av
 import pytest
 
 from tests.integration.judge import beeps, complaints, flashes, seconds, without_adts
+from tests.marks import always
 from tests.support import ffmpeg, frame_times, headrace, sound_packets
 
 #: A frame of sound may be added or cut at either end, in seconds.
@@ -42,7 +43,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=always(CASES, "aac_from_ts", "opus", "pcm_5.1", "mu_law"))
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Path, list[Path]]:
     """The case, its source, and MP4, MKV and TS of one run."""
     case = CASES[request.param]

@@ -11,6 +11,7 @@ import av
 import pytest
 
 from tests.integration.judge import complaints, probe, seconds, without_adts
+from tests.marks import always
 from tests.support import ffmpeg, frame_times, headrace, ledger, lines, numbered_clip, numbers, sound_packets
 
 #: How exactly each container stores a time, in seconds: MP4 in the source's own time base, Matroska in milliseconds
@@ -65,7 +66,9 @@ def make(case: Case, path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module", params=always(CASES, "variable_rate", "29.97_and_5.1", "two_sounds", "late_ts", "asp_avi")
+)
 def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """The source and the three container files and JSON lines of one run."""
     folder = tmp_path_factory.mktemp("times")

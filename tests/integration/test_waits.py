@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.integration.faulty import Run
+from tests.marks import slow
 from tests.support import Place, ledger, lines, numbered_clip, numbers
 
 FRAMES = 250
@@ -30,10 +31,6 @@ GONE_S, GONE_STUCK_S = 20, 40
 SINK_BYTES = 250e6
 FULL = "No space left on device; waiting for space"
 STUCK = "an output of clip takes nothing"
-
-
-def slow(*names: str) -> list[object]:
-    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +102,7 @@ def test_a_part_that_dies_meanwhile(place: Place, clip: Path, disk: Path, part: 
     run.check_whole(FRAMES)
 
 
-@pytest.mark.parametrize("why", ["disk", "sink", *slow("workers", "pipe")])
+@pytest.mark.parametrize("why", ["disk", "sink", slow("workers"), slow("pipe")])
 def test_interrupted_while_waiting(place: Place, clip: Path, why: str, request: pytest.FixtureRequest) -> None:
     if why == "disk":
         run = run_into(place, clip, request.getfixturevalue("disk"))
@@ -174,7 +171,7 @@ class Reader:
         os.close(self._pipe)
 
 
-@pytest.mark.parametrize("end", ["ts", pytest.param("jsonl", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("end", ["ts", slow("jsonl")])
 def test_a_reader_that_pauses(place: Place, clip: Path, end: str) -> None:
     path = place.folder / f"pipe.{end}"
     reader = Reader(path)
@@ -201,7 +198,7 @@ def test_a_reader_that_pauses(place: Place, clip: Path, end: str) -> None:
     assert numbers(place.folder / "out.mp4") == list(range(FRAMES))
 
 
-@pytest.mark.parametrize("end", [pytest.param("ts", marks=pytest.mark.slow), "jsonl"])
+@pytest.mark.parametrize("end", [slow("ts"), "jsonl"])
 def test_a_reader_that_leaves(place: Place, clip: Path, end: str) -> None:
     """Its output has failed; the others are whole."""
     path = place.folder / f"pipe.{end}"

@@ -24,6 +24,7 @@ from producer.replay import Replay
 from sink.pairing import Pairing, Verdict
 from tests.builders import EPOCH
 from tests.feeds import unhurried
+from tests.marks import always
 from tests.support import ffmpeg, make_clip, wait_for
 
 FRAMES = 100
@@ -188,9 +189,10 @@ def sounds(said: Said) -> list[tuple[int | None, bytes]]:
 #: XviD's encoder and an edit list drop the first pictures.
 COUNTS = {"packed_b_frames": 98, "edit_list": 82}
 NAMES = [*CASES, "edit_list"]
+HARD = ("b_frames_ts", "open_gop", "hevc", "mpeg2", "intra_refresh", "mjpeg", "vp9")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", always(NAMES, *HARD, "edit_list"))
 def test_after_a_restart_of_the_sink_every_frame_is_what_it_was(folder: Path, name: str) -> None:
     walk = Walk(clip_of(name, folder), every=3)
     walk.begin()
@@ -213,7 +215,7 @@ def test_after_a_restart_of_the_sink_every_frame_is_what_it_was(folder: Path, na
         assert [one.link for one, _ in again] == list(range(1, len(again) + 1))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["b_frames_ts", "open_gop", "hevc", "mpeg2", "intra_refresh", "mjpeg", "vp9"])
+@pytest.mark.parametrize("name", HARD)
 def test_restarts_in_the_middle_with_no_more_kept_than_is_needed(folder: Path, name: str) -> None:
     """The sink dies three times, each time with another lag between what is told and what is durable."""
     whole = Walk(clip_of(name, folder), fps=7.5)
@@ -238,7 +240,7 @@ def test_restarts_in_the_middle_with_no_more_kept_than_is_needed(folder: Path, n
         assert walk.feed._decoding.replay._kept[0].number >= 20, "what is durable was let go"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", always(NAMES, *HARD, "edit_list"))
 def test_a_producer_that_is_started_again_finds_its_place(folder: Path, name: str) -> None:
     whole = Walk(clip_of(name, folder), every=2, fps=5)
     whole.begin()

@@ -18,6 +18,7 @@ import pytest
 from common.bridge import Bridge
 from common.errors import OutputError
 from sink.outputs import sent_courier, sent_state
+from tests.marks import slow
 from tests.servers import Nginx, RtspServer, free_port
 from tests.servers_http import Scripted, closes, mute
 from tests.sink.sent import RATE, Seen, Sending, noise, read
@@ -25,10 +26,6 @@ from tests.support import numbers
 
 #: Seconds for what takes a fraction of one on an idle machine.
 PATIENCE = 30.0
-
-
-def slow(*values: Any) -> Any:
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
