@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
@@ -15,6 +16,14 @@ from tests.support import Place, wait_for
 
 #: The tests start hundreds of processes, each of which would compile the same modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+#: A change is judged by the same examples as the one before; the long form looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr == "not slow":
+        hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

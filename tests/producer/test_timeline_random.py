@@ -22,7 +22,7 @@ KINDS = ("jump", "restart", "visit", "wrong", "wrong_twice", "missing", "frozen"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``after``: seconds since the one before; ``size``: of the jump, in seconds."""
+    """``after``: seconds since the one before; ``size``: of the jump; ``length``: of what lasts, in seconds too."""
 
     kind: str
     track: int
@@ -71,7 +71,8 @@ class Case:
     def check(self) -> None:
         random = Random(self.seed)
         ends = list(accumulate((fault.after for fault in self.faults), initial=CALM_S))
-        pieces = clip(round(ends[-1] + 2 * RECOVERY_S), self.fps, self.ahead, self.delay)
+        over = max(now + fault.length for fault, now in zip(self.faults, ends[1:], strict=True))
+        pieces = clip(round(over + 2 * RECOVERY_S), self.fps, self.ahead, self.delay)
         start = random.choice((0, 5, 1000, 80_000))
         jump(pieces, 0, start)
         for fault, now in zip(self.faults, ends[1:], strict=True):
@@ -79,7 +80,7 @@ class Case:
         for one in pieces:
             one.at += random.uniform(0, 0.03)
         play(new_line(self.live, start, fps=self.declared), pieces)
-        assert worst(pieces, ends[-1] + RECOVERY_S) <= SYNC_S
+        assert worst(pieces, over + RECOVERY_S) <= SYNC_S
 
 
 FAULTS = st.builds(
