@@ -53,6 +53,7 @@ def spread(folder: Path, clip: Path, away: str, workers: int) -> Iterator[tuple[
             fleet.close()
 
 
+@pytest.mark.slow
 def test_a_worker_host_is_cut_off(tmp_path: Path, clip: Path) -> None:
     """Its frames are redone by the other one, and it comes back by itself."""
 

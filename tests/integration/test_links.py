@@ -36,6 +36,7 @@ def running(folder: Path, clip: Path, model: str = "echo:20", seed: int = 0) -> 
         fleet.close()
 
 
+@pytest.mark.slow
 def test_undisturbed(tmp_path: Path, clip: Path) -> None:
     """Each link is in use, and keeps its connection."""
     with running(tmp_path, clip) as (run, links):

@@ -126,6 +126,7 @@ def test_poison(place: Place, clip: Path, end: str) -> None:
     assert "frame 7 failed: poison" in ran.err
 
 
+@pytest.mark.slow
 def test_a_model_that_kills_every_worker(place: Place, clip: Path) -> None:
     """The run does not try for ever."""
     write_model(place, "os._exit(3)")

@@ -95,6 +95,7 @@ def test_the_speech_is_still_there(speech: tuple[Path, list[Line]]) -> None:
     assert ledger(output.with_suffix(".jsonl"))["states"] == {"annotated": len(named)}
 
 
+@pytest.mark.slow
 def test_every_third_frame_carries_its_box_on(tmp_path: Path) -> None:
     output, named = annotated(
         clip("WolfgangLanger_Pexels.mp4"), tmp_path, "face", "--every", "3", end="jsonl"
@@ -120,6 +121,7 @@ def test_five_a_second_is_five_a_second(tmp_path: Path) -> None:
     assert all(len(line["detections"]) == 2 for line in named)
 
 
+@pytest.mark.slow
 def test_nobody_is_found_where_nobody_is(tmp_path: Path) -> None:
     _, named = annotated(clip("no_face.mp4"), tmp_path, "face", end="jsonl")
     assert len(named) > 90

@@ -84,6 +84,7 @@ def test_every_part_is_started_again(node: TestNode) -> None:
     check_whole(node)
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_and_started_again(node: TestNode) -> None:
     """What was under way goes on, and what has ended is not begun again."""
     node.do("up")

@@ -121,6 +121,7 @@ def machine() -> Iterator[Machine]:
             machine.end()
 
 
+@pytest.mark.slow
 def test_a_clip_goes_through(machine: Machine) -> None:
     """First supervisord is killed in the middle. In the next run, sink and producer are started again under way, as for
     an upgrade."""

@@ -178,6 +178,7 @@ def test_live(place: Place, clip: Path) -> None:
         assert len(shown) == FRAMES - lost
 
 
+@pytest.mark.slow
 def test_a_sink_that_never_gets_further(place: Place, clip: Path) -> None:
     """It is not started again for ever."""
     run = Run(place, clip, "--model", "echo:20")

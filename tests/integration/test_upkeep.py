@@ -49,6 +49,7 @@ def remove(here: Farm) -> None:
     wait_for(lambda: (here.folder / CONTROL).exists(), SOON_S, "the folder's return")
 
 
+@pytest.mark.slow
 def test_the_folder_is_removed(place: Place, here: Farm) -> None:
     """At a logout, or by age: what runs goes on, what dies comes back, the fleet can be asked."""
     remove(here)

@@ -73,6 +73,7 @@ def test_a_full_disk_is_waited_for(place: Place, clip: Path, disk: Path) -> None
     run.check_whole(FRAMES)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_not_waited_for_for_ever(place: Place, clip: Path, disk: Path) -> None:
     run = run_into(place, clip, disk, "--disk-wait", "2s")
     assert run.finish() == 4, run.err
