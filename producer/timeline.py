@@ -54,7 +54,6 @@ class Timeline:
     def __init__(self, base: Fraction, live: bool, start: Fraction | None = None) -> None:
         self._base, self._live = base, live
         self._latest, self._leap_ticks = int(LATEST_S / base), max(1, int(LEAP_S / base))
-        self._close_ticks = int(CLOSE_S / base)
         self._last: int | None = None  # the last picture's output time
         self._told: dict[int, Fraction] = {}  # sound track → its last output time, in seconds
         self._floor = -JUMP_S  # sound before this is left out, in seconds
@@ -221,7 +220,7 @@ class Timeline:
     def filler(self, at: float) -> Stamp | None:
         """While the source is away: the stamp of a placeholder that is shown now. None: there is no picture yet, or it
         would come too soon after the last one."""
-        if self._last is None or (out := self._wall(at)) < self._last + max(1, self._close_ticks):
+        if self._last is None or ((out := self._wall(at)) - self._last) * self._base < CLOSE_S:
             return None
         self._last = self._phases.video.told = out
         return Stamp(out, self._phases.video.cadence.ticks)

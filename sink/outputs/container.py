@@ -92,7 +92,7 @@ class ContainerOutput:
         self._video: VideoStream | None = None
         self._audio: list[AudioStream] = []
         self._last_dts: dict[int, int] = {}  # sound track → in the muxer's own units
-        self._last_picture: int | None = None  # the same of the picture
+        self._last_picture = -1  # the same of the picture, whose times are never negative
         self._seldom = Seldom(log)
         self._held: av.Packet | None = None
         self._held_duration = 0
@@ -248,11 +248,8 @@ class ContainerOutput:
         at = int(packet.dts or 0) - round(self.origin / base)
         # As with sound: pictures closer than the muxer counts follow each other there too.
         own = Fraction(self._video.time_base or base)
-        placed = round(at * base / own)
-        if self._last_picture is not None and placed <= self._last_picture:
-            placed = self._last_picture + 1
-        self._last_picture = placed
-        self._mux(_copy(packet, self._video, placed, own, round(duration * base / own)))
+        self._last_picture = max(round(at * base / own), self._last_picture + 1)
+        self._mux(_copy(packet, self._video, self._last_picture, own, round(duration * base / own)))
         self.time = at * base + self.origin
         self._written.append(at)
         if self.kind == "mp4" and len(self._last_dts) < len(self._sounds):
