@@ -11,6 +11,7 @@ import pytest
 
 from deploy.faults.clip import Clip, make, numbers
 from tests.damaged import Judged, cut_short, join_late, judged, left_out, lose, moving_clip, remake, score
+from tests.marks import slow
 from tests.producer.test_resume import Walk, notices
 from tests.support import Place, ffmpeg, ledger, lines
 
@@ -160,7 +161,7 @@ def run(place: Place, name: str) -> tuple[dict[str, int], dict[str, int]]:
     return found["states"], found["reasons"]
 
 
-@pytest.mark.parametrize("codec", ["h264", pytest.param("hevc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("codec", ["h264", slow("hevc")])
 def test_a_run_shows_what_it_annotated(place: Place, codec: str) -> None:
     """Each annotated picture is the one that it should be: it shows its number."""
     clip = make(place.folder / "whole.mp4", Clip(FRAMES, sound=False, noise=60))

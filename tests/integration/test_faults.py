@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from deploy.faults import kit
 from deploy.faults.bench import Bench, Case
 from deploy.faults.clip import Clip
 from deploy.faults.trial import Row
+from tests.marks import slow
 from tests.support import Place
 
 #: Of the short form; the other faults have integration tests of their own.
-CASES = ("sink-killed",)
+CASES = ("worker-killed", "broker-killed", "sink-killed", "sigterm")
 
 
-def test_the_command(place: Place) -> None:
-    """The part that goes on from the disk is killed, as a user would have it tested."""
-    chosen = [word for name in CASES for word in ("--only", name)]
+@pytest.mark.parametrize("cases", [("sink-killed",), slow(CASES)], ids=["one", "all"])
+def test_the_command(place: Place, cases: tuple[str, ...]) -> None:
+    """Every part but the producer killed, and all stopped in peace, as a user would have it tested."""
+    chosen = [word for name in cases for word in ("--only", name)]
     ran = place.run("faults", "--short", *chosen, "--seed", "3", "-o", "out", "--markdown", "faults.md", timeout=200)
     assert ran.code == 0, (ran.out, ran.err)
     assert "seed 3" in ran.err
     told = json.loads((place.folder / "out" / "faults.json").read_text())["cases"]
-    assert len(told) == len(CASES)
+    assert len(told) == len(cases)
     for case in told:
         assert case["verdict"] == "ok"
         assert case["frames_in"] == case["frames_out"] == sum(case["states"].values()) > 0
         assert case["memory_mb"] > 10
-    for name in CASES:
+    for name in cases:
         assert f"| `{name}` |" in (place.folder / "faults.md").read_text()
         assert not (place.folder / "out" / name).exists(), "nothing to look into"
 

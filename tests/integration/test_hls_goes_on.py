@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from sink.sender.playlist import parse
+from tests.marks import slow
 from tests.support import Place, numbered_clip, wait_for
 
 #: Seconds for what takes two on an idle machine.
 PATIENCE = 60.0
 
 
-@pytest.mark.parametrize("part", ["producer", pytest.param("sink", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", ["producer", slow("sink")])
 def test_a_part_that_is_killed_does_not_end_the_playlist(place: Place, tmp_path: Path, part: str) -> None:
     clip = numbered_clip(tmp_path / "clip.mp4", 100)
     path = place.folder / "live" / "index.m3u8"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow
 from tests.servers import Nginx, Publisher, RtspServer, SrtRelay, free_port, standard_input
 from tests.servers_http import HttpServer, stream_of
 from tests.support import Place, ffmpeg, ledger, lines, numbered_clip, numbers, sound_packets, wait_for
@@ -90,7 +91,7 @@ def servers(folder: Path, clip: Path) -> Iterator[list[Kind]]:
         ]
 
 
-@pytest.mark.parametrize("which", [MAIN, pytest.param(OTHERS, marks=pytest.mark.slow)], ids=["main", "others"])
+@pytest.mark.parametrize("which", [MAIN, slow(OTHERS)], ids=["main", "others"])
 def test_every_kind_of_source(place: Place, clip: Path, which: tuple[str, ...]) -> None:
     with servers(place.folder, clip) as offered:
         kinds = [kind for kind in offered if kind.name in which]

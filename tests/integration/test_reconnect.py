@@ -13,6 +13,7 @@ import pytest
 from common.errors import Exit
 from tests.flashbeep import beeps
 from tests.integration.changing import HEVC, MPEG2, Live, Look, look_at, make, offsets, plays_through, runs
+from tests.marks import slow
 from tests.servers import free_port
 from tests.servers_http import Handler, HttpServer, Route, mute_after_headers, status, stream_of
 from tests.support import Place, wait_for
@@ -144,7 +145,7 @@ def more_than(before: list[tuple[int, int, int]], parts: list[psutil.Process]) -
     )
 
 
-@pytest.mark.parametrize("drops", [6, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("drops", [6, slow(50)])
 def test_drops_in_quick_succession(place: Place, clips: list[Path], drops: int) -> None:
     """Connections of 0.3 s: nothing is left over of them, and when it stays, so do its pictures."""
     with (
@@ -170,7 +171,7 @@ def test_drops_in_quick_succession(place: Place, clips: list[Path], drops: int) 
 
 @pytest.mark.parametrize(
     ("ending", "rounds"),
-    [("mp4", 2), *(pytest.param(ending, 5, marks=pytest.mark.slow) for ending in ("mp4", "mkv", "ts"))],
+    [("mp4", 2), *(slow(ending, 5) for ending in ("mp4", "mkv", "ts"))],
 )
 def test_a_loop(place: Place, ending: str, rounds: int) -> None:
     """B-frames and sound, again and again without a glitch."""

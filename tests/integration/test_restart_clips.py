@@ -53,7 +53,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("part", ["sink", pytest.param("producer", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", always(["sink", "producer"], "sink"))
 @pytest.mark.parametrize("name", always(CASES, "open_gop_ts"))
 def test_family(place: Place, name: str, part: str) -> None:
     case = CASES[name]

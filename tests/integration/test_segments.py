@@ -12,6 +12,7 @@ import pytest
 from tests.integration.faulty import Run
 from tests.integration.judge import beeps, complaints, flashes, without_adts
 from tests.integration.test_sound import BEEP, FLASH, SYNC_S
+from tests.marks import slow
 from tests.support import Place, ffmpeg, frame_times, ledger, lines, numbered_clip, numbers, sound_packets
 
 FRAMES, RATE = 200, 25
@@ -53,7 +54,7 @@ def test_a_row_of_files(place: Place, clip: Path) -> None:
     assert all((b - a) % 86400 < 60 for a, b in pairwise(clock)), "named by the time of day, in order"
 
 
-@pytest.mark.parametrize(("kind", "other"), [("mp4", "ts"), pytest.param("mkv", "mp4", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kind", "other"), [("mp4", "ts"), slow("mkv", "mp4")])
 def test_a_killed_sink_goes_on_with_the_next_segment(place: Place, clip: Path, kind: str, other: str) -> None:
     run = Run(
         place, clip, "--model", "echo:20", "--segment", "1s",

@@ -15,6 +15,7 @@ from producer.damage_rtp import Losses
 from producer.source import Source
 from tests import rtsp_lossy
 from tests.damaged import Judged, judged, moving_clip, rtp, score
+from tests.marks import slow
 from tests.producer.test_inputs_plan import plan
 from tests.servers_http import Scripted
 
@@ -105,7 +106,7 @@ def received(codec: str, packets: list[bytes]) -> list[Judged]:
         return judged(server.address("rtsp://", "/cam"), mode="live", transport="udp", source_timeout=1)
 
 
-@pytest.mark.parametrize("codec", [pytest.param("h264", marks=pytest.mark.slow), "hevc"])
+@pytest.mark.parametrize("codec", [slow("h264"), "hevc"])
 def test_every_picture_that_shows_loss_is_known(sent: Callable[[str], list[bytes]], codec: str) -> None:
     packets = sent(codec)
     # What is read when the stream is opened is not listened to.

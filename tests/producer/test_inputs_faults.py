@@ -14,6 +14,7 @@ import pytest
 
 from common.errors import SourceError
 from producer.source import Source
+from tests.marks import slow
 from tests.producer.test_source import everything
 from tests.servers import Nginx, Publisher, RtspServer, free_port
 from tests.servers_http import (
@@ -191,7 +192,7 @@ def test_mute_after_a_while(opened: Opener, mute_after_all: HttpServer) -> None:
     lost(source, "is mute: it has given nothing for 1 s", 1 + SLACK_S)
 
 
-@pytest.mark.parametrize("transport", ["tcp", pytest.param("udp", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("transport", ["tcp", slow("udp")])
 def test_a_server_that_freezes(opened: Opener, place: Path, clip: Path, transport: str) -> None:
     with RtspServer(place) as server, Publisher(place, clip, server.publish(), loop=True):
         source = opened(server.play(), mode="live", source_timeout=2, transport=transport)

@@ -15,6 +15,7 @@ import pytest
 from common.errors import SourceError
 from producer.inputs.plan import UDP_BUFFER
 from producer.source import Demuxed, Source
+from tests.marks import slow
 from tests.producer.test_source import everything
 from tests.servers import Nginx, Publisher, RtspServer, SrtRelay, bound, free_port
 from tests.servers_http import HttpServer, file, folder, paced, stream_of
@@ -82,9 +83,7 @@ def some(source: Source, pictures: int = 20, seconds: float = 10) -> list[Demuxe
     return taken
 
 
-@pytest.mark.parametrize(
-    "kind", ["rtsp-tcp", "rtsp-udp", "rtmp", pytest.param("http-ts", marks=pytest.mark.slow), "udp", "rtp", "srt"]
-)
+@pytest.mark.parametrize("kind", ["rtsp-tcp", "rtsp-udp", "rtmp", slow("http-ts"), "udp", "rtp", "srt"])
 def test_a_live_server(opened: Opener, place: Path, clip: Path, kind: str) -> None:
     with serving(kind, place, clip) as (address, fields):
         began = time.monotonic()
@@ -107,7 +106,7 @@ def test_a_live_server(opened: Opener, place: Path, clip: Path, kind: str) -> No
         assert source.error is None, "nothing is wrong with being closed"
 
 
-@pytest.mark.parametrize("kind", ["rtsp-tcp", pytest.param("http-ts", marks=pytest.mark.slow), "rtmp"])
+@pytest.mark.parametrize("kind", ["rtsp-tcp", slow("http-ts"), "rtmp"])
 def test_few_pictures_a_second_are_no_reason_to_wait(opened: Opener, place: Path, kind: str) -> None:
     """By itself FFmpeg looks at 20 pictures (40 of RTMP), which takes five seconds here. Without sound there is none to
     wait for."""

@@ -188,11 +188,11 @@ def sounds(said: Said) -> list[tuple[int | None, bytes]]:
 
 #: XviD's encoder and an edit list drop the first pictures.
 COUNTS = {"packed_b_frames": 98, "edit_list": 82}
-NAMES = [*CASES, "edit_list"]
 HARD = ("b_frames_ts", "open_gop", "hevc", "mpeg2", "intra_refresh", "mjpeg", "vp9")
+NAMES = always([*CASES, "edit_list"], *HARD, "edit_list")
 
 
-@pytest.mark.parametrize("name", always(NAMES, *HARD, "edit_list"))
+@pytest.mark.parametrize("name", NAMES)
 def test_after_a_restart_of_the_sink_every_frame_is_what_it_was(folder: Path, name: str) -> None:
     walk = Walk(clip_of(name, folder), every=3)
     walk.begin()
@@ -240,7 +240,7 @@ def test_restarts_in_the_middle_with_no_more_kept_than_is_needed(folder: Path, n
         assert walk.feed._decoding.replay._kept[0].number >= 20, "what is durable was let go"
 
 
-@pytest.mark.parametrize("name", always(NAMES, *HARD, "edit_list"))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_producer_that_is_started_again_finds_its_place(folder: Path, name: str) -> None:
     whole = Walk(clip_of(name, folder), every=2, fps=5)
     whole.begin()

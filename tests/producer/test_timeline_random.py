@@ -18,6 +18,7 @@ from tests.producer.test_timeline_sound import SECOND, SYNC_S, Piece, between, c
 #: that takes the longest.
 CALM_S, RECOVERY_S = 4.0, 12
 KINDS = ("jump", "restart", "visit", "wrong", "wrong_twice", "missing", "frozen", "twin", "gap", "gap_of_one", "jitter")
+LASTING = ("missing", "frozen", "gap", "gap_of_one", "jitter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,13 @@ class Case:
 
     def check(self) -> None:
         random = Random(self.seed)
-        ends = list(accumulate((fault.after for fault in self.faults), initial=CALM_S))
-        over = max(now + fault.length for fault, now in zip(self.faults, ends[1:], strict=True))
+        starts = list(accumulate((fault.after for fault in self.faults), initial=CALM_S))[1:]
+        faults = list(zip(self.faults, starts, strict=True))
+        over = max(now + (fault.length if fault.kind in LASTING else 0) for fault, now in faults)
         pieces = clip(round(over + 2 * RECOVERY_S), self.fps, self.ahead, self.delay)
         start = random.choice((0, 5, 1000, 80_000))
         jump(pieces, 0, start)
-        for fault, now in zip(self.faults, ends[1:], strict=True):
+        for fault, now in faults:
             pieces = fault.damage(pieces, now, random)
         for one in pieces:
             one.at += random.uniform(0, 0.03)

@@ -28,6 +28,7 @@ from sink.outputs.survey import survey
 from sink.sound import Sound
 from tests.builders import EPOCH
 from tests.feeds import Recorded, record, settings
+from tests.marks import slow
 from tests.sink.rack import BASE, SLACK, TICK, Disk, Player, shown
 from tests.sink.test_container import encoded
 from tests.sink.test_rack import bare
@@ -146,9 +147,7 @@ def complaints(path: Path) -> str:
 # -- each is whole ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "seconds"), [("mp4", 1), ("mkv", 1.5), ("ts", 0.9), pytest.param("mp4", 1.5, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("kind", "seconds"), [("mp4", 1), ("mkv", 1.5), ("ts", 0.9), slow("mp4", 1.5)])
 def test_each_is_a_file_of_its_own_and_together_they_are_the_stream(
     tmp_path: Path, clip: Path, recorded: Recorded, kind: str, seconds: float
 ) -> None:

@@ -17,6 +17,7 @@ from common.messages import Packet, TrackInfo
 from sink.sound import Sound
 from sink.sounddesk import MAX_CHANGES, SoundDesk
 from sink.soundform import form_of, read_adts
+from tests.marks import slow
 from tests.support import ffmpeg
 
 #: Track → suffix and options of a second and a half of a tone.
@@ -236,7 +237,7 @@ def test_changes_without_sound_do_not_pile_up(tones: dict[str, Tone]) -> None:
 KINDS = ["mp4", "mkv", "ts", "rtmp", "rtsp", "hls"]
 
 
-@pytest.mark.parametrize("seed", [*range(12), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(12, 400))])
+@pytest.mark.parametrize("seed", [*range(12), *(slow(seed) for seed in range(12, 400))])
 def test_absurd_sound_is_harmless(tones: dict[str, Tone], seed: int) -> None:
     """Damaged bytes, times that cannot be, packets of other tracks, many channels, changes in any order."""
     random = Random(seed)
