@@ -39,6 +39,8 @@ class Item:
     attempt: int = 0
     #: Names of the workers at which they were.
     tried: set[str] = field(default_factory=set)
+    #: A worker died, or hung, while this was in its model: it gets a worker for itself.
+    suspect: bool = False
     place: Place = Place.GONE
     #: Earlier leases of this frame, newest last (bounded by the dispatcher).
     past: list[int] = field(default_factory=list)

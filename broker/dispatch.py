@@ -164,6 +164,7 @@ class Dispatcher:
         if attempted:
             item.attempt += 1
             item.tried.add(lease.worker.name)
+            item.suspect |= reason == "poison"
         if item.attempt >= self.limits.max_attempts:
             self._give_up(item, reason, detail)
             return
@@ -283,6 +284,11 @@ class Dispatcher:
                 continue
             if verdict is Verdict.HOPELESS:
                 self._expired(item, "expired")
+                continue
+            if item.suspect and worker.leases:
+                # Were it to die, its last words might be lost, and with them that these others are done. It gets
+                # nothing more until they are, and then this frame alone: nothing else can be taken for the poison.
+                candidates.remove(worker)
                 continue
             if worker.name in item.tried and self._roster.another(item):
                 candidates.remove(worker)  # it may be the worker's fault

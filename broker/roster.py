@@ -62,6 +62,11 @@ class Worker:
         """Frames that may be sent now."""
         return self.room - len(self.uncounted)
 
+    @property
+    def isolated(self) -> bool:
+        """Whether what it holds must stay the only thing that it holds."""
+        return any(lease.item.suspect for lease in itertools.islice(self.leases.values(), 1))
+
     def foresee(self, now: float) -> tuple[int, float]:
         """What would become of one more frame: the frames of its batch, and in how many seconds that would be done."""
         frames = len(self.leases) - self.running + 1
@@ -267,6 +272,7 @@ class Roster:
             assert worker.room >= 0
             assert worker.running == sum(lease.started is not None for lease in worker.leases.values())
             assert (name in self.hungry) == self._is_hungry(worker)
+            assert len(worker.leases) == 1 or not any(lease.item.suspect for lease in worker.leases.values())
             for number, lease in worker.leases.items():
                 assert lease.number == number
                 assert lease.worker is worker
@@ -277,7 +283,7 @@ class Roster:
 
     def _is_hungry(self, worker: Worker) -> bool:
         return (
-            not (worker.draining or worker.stuck)
+            not (worker.draining or worker.stuck or worker.isolated)
             and len(worker.leases) < self._limits.leases
             and worker.room > len(worker.uncounted)
         )
