@@ -17,6 +17,7 @@ from types import TracebackType
 from common import srt
 from common.errors import HeadraceError, OutputError, SourceError
 from common.log import mask
+from common.signals import not_of_the_terminal
 
 #: Complaints of a program that are remembered, and the bytes of one.
 MAX_LINES, MAX_LINE = 16, 500
@@ -148,13 +149,14 @@ class Bridge:
         """Start the program, hear what it says until it has ended, and reap it."""
         command = self._program.command(self.address, self._writes)
         try:
-            process = self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _WRAPPER, str(os.getpid()), *command],
-                stdin=theirs if self._writes else subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if self._writes else theirs,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # the terminal's SIGINT is for us
-            )
+            with not_of_the_terminal():
+                process = self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", _WRAPPER, str(os.getpid()), *command],
+                    stdin=theirs if self._writes else subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL if self._writes else theirs,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
         except OSError as error:
             self._failure = error
             return

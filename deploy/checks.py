@@ -7,20 +7,31 @@ import sys
 from pathlib import Path
 
 from common.errors import HeadraceError, LinkError, ModelError
+from common.signals import name_of, not_of_the_terminal
 
 
 def check_model(spec: str, folder: Path | None = None) -> None:
     """Ask the workers' own check (it imports no torch), in ``folder``. Raises ModelError."""
-    done = subprocess.run(
-        [sys.executable, "-m", "workers", "--check", spec],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        start_new_session=True,  # the terminal's SIGINT is for us
-    )
-    if done.returncode:
-        raise ModelError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"unknown model {spec!r}")
+    with not_of_the_terminal():
+        process = subprocess.Popen(
+            [sys.executable, "-m", "workers", "--check", spec],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    with process:
+        try:
+            said = process.communicate()[1].strip()
+        except BaseException:
+            process.kill()
+            raise
+    if (code := process.returncode) < 0:
+        raise ModelError(f"model {spec!r} cannot be checked: killed by {name_of(-code)}")
+    if code:
+        raise ModelError(said.splitlines()[-1] if said else f"model {spec!r} cannot be checked: exit code {code}")
 
 
 def error_of(code: int, message: str) -> HeadraceError:

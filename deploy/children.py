@@ -18,6 +18,7 @@ from typing import Any
 
 from common import status
 from common.lifecycle import FOLDER_ENV, PARENT_ENV
+from common.signals import name_of, not_of_the_terminal
 
 #: Longest line that is kept of a child's log, in bytes; a longer one is dropped.
 MAX_LINE = 64 * 1024
@@ -26,9 +27,6 @@ MAX_LINE = 64 * 1024
 SINK_PIPE = 2**20
 #: Most bytes read from one child's pipe before the others get their turn (a model may print without end).
 MAX_READ = 256 * 1024
-#: What a terminal sends to all of its processes: Ctrl-C, and that it is gone. What is to become of the parts then is
-#: their parent's business.
-TERMINAL = (signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Child:
     def why(self, code: int) -> str:
         """Why it ended with ``code`` (negative: a signal), in words."""
         if code < 0:
-            return f"killed by {_signal_name(-code)}"
+            return f"killed by {name_of(-code)}"
         if self.fatal:
             return self.fatal
         return f"exit code {code}" + (f", its last words: {self.printed}" if self.printed else "")
@@ -103,23 +101,20 @@ class Children:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, SINK_PIPE)
         environment = os.environ | {PARENT_ENV: str(os.getpid()), FOLDER_ENV: self._folder, "PYTHONUNBUFFERED": "1"}
-        # Blocked here, the terminal's signals stay blocked in the child, from its first instruction on. One that comes
-        # for us meanwhile is delivered afterwards.
-        signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments, "--status-fd", str(writer)],
-                stdin=None if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(writer,),
-                env=environment,
-            )
+            with not_of_the_terminal():
+                process = subprocess.Popen(
+                    [sys.executable, "-m", module, *arguments, "--status-fd", str(writer)],
+                    stdin=None if stdin else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(writer,),
+                    env=environment,
+                )
         except BaseException:
             os.close(reader)
             raise
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINAL)
             os.close(writer)
         assert process.stdout is not None
         child = self.alive[name] = Child(name, process, status_fd=reader)
@@ -215,10 +210,3 @@ class Children:
             os.close(fd)
         elif child.process.stdout is not None:
             child.process.stdout.close()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
