@@ -166,6 +166,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def so_far(path: Path) -> list[dict[str, Any]]:
+    """A JSON-lines file that is being written: of the last line perhaps only a part can be read yet."""
+    return [json.loads(line) for line in path.read_bytes().rpartition(b"\n")[0].splitlines()]
+
+
 def ledger(output: Path) -> dict[str, Any]:
     """The one stream of the ledger beside ``output``; its counts must add up."""
     (stream,) = json.loads(output.with_suffix(".ledger.json").read_text())["streams"]

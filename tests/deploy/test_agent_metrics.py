@@ -29,7 +29,7 @@ from common.config import Broker, Fleet, Output, Sink, Stream, Workers
 from common.metrics import COMMON, Family, Metrics
 from common.nodelink import read_message
 from deploy.agent.metrics import MAX_FAMILIES, MAX_PARTS, MAX_ROWS, STALE_S, Exposed
-from tests.support import make_clip, wait_for
+from tests.support import lines, make_clip, so_far, wait_for
 
 Record = dict[str, Any]
 GAUGE = {"name": "headrace_depth", "kind": "gauge", "help": "How deep.", "labels": ["stream"]}
@@ -282,10 +282,6 @@ def node(folder: Path, clip: Path) -> Iterator[tuple[Agent, dict[str, subprocess
         agent.close()
 
 
-def lines(path: Path) -> list[Record]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def test_a_fleet_tells_its_numbers_and_writes_its_logs(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", "-c:v", "libx264", "-preset", "ultrafast", size="160x120", seconds=90)
     declared = {
@@ -385,7 +381,7 @@ def _check_progress(agent: Agent) -> None:
 
 def _about_worker(folder: Path) -> list[Record]:
     """What the broker says of its beginning and its end."""
-    said = lines(folder / "broker.log")
+    said = so_far(folder / "broker.log")
     return [line for line in said if "worker ready" in line["message"] or "with" in line["message"]]
 
 

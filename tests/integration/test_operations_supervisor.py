@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ from deploy.node.plan import ORDER, parts_of
 from tests.deploy.test_node_plan import FLEET
 from tests.guide import ROOT
 from tests.servers import free_port
-from tests.support import family, ledger, lines, numbered_clip, numbers, part_files, wait_for
+from tests.support import family, ledger, numbered_clip, numbers, part_files, so_far, wait_for
 
 FILES = ROOT / "deploy" / "supervisor"
 FRAMES = 250
@@ -152,9 +151,8 @@ def test_a_clip_goes_through(machine: Machine) -> None:
     shown = [number for path in part_files(found, machine.home / "lib", "door.ts") for number in numbers(path)]
     assert shown == list(range(FRAMES))
     for name in ("broker", "sink", "worker-1", "worker-2", "producer-door"):
-        log = machine.home / "log" / f"{name}.log"
-        assert all(json.loads(line)["part"] for line in log.read_text().splitlines())
-    assert lines(machine.home / "log" / "broker.log"), "the broker has spoken of its workers"
+        assert all(line["part"] for line in so_far(machine.home / "log" / f"{name}.log"))
+    assert so_far(machine.home / "log" / "broker.log"), "the broker has spoken of its workers"
 
 
 def test_the_files_agree_with_what_a_node_does() -> None:

@@ -14,7 +14,7 @@ from common.errors import LinkError, OutputError
 from deploy.folder import CONFIG, CONTROL
 from tests.integration.test_streams import RATE, SOON_S, Farm, entry, farm, fleet_of
 from tests.servers_http import HttpServer, stream_of
-from tests.support import Place, ffmpeg, lines, numbered_clip, wait_for
+from tests.support import Place, ffmpeg, numbered_clip, so_far, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +128,8 @@ def test_a_producer_dies_while_its_source_is_away(place: Place, clip: Path) -> N
             )
             wait_for(lambda: here.rows()["cam"].why, SOON_S, "its word on the source")
             server.start()
-            told = len(lines(place.folder / "cam.jsonl"))
-            wait_for(lambda: len(lines(place.folder / "cam.jsonl")) > told + 5, SOON_S, "more frames")
+            told = len(so_far(place.folder / "cam.jsonl"))
+            wait_for(lambda: len(so_far(place.folder / "cam.jsonl")) > told + 5, SOON_S, "more frames")
             assert here.end() == 130
         finally:
             if process.poll() is None:
