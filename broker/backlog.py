@@ -39,7 +39,7 @@ class Item:
     attempt: int = 0
     #: Names of the workers at which they were.
     tried: set[str] = field(default_factory=set)
-    #: A worker died, or hung, while this was in its model: it gets a worker for itself.
+    #: A worker died, or hung, while this was in its model, and it has one attempt left: it gets a worker for itself.
     suspect: bool = False
     place: Place = Place.GONE
     #: Earlier leases of this frame, newest last (bounded by the dispatcher).

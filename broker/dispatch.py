@@ -164,7 +164,7 @@ class Dispatcher:
         if attempted:
             item.attempt += 1
             item.tried.add(lease.worker.name)
-            item.suspect |= reason == "poison"
+            item.suspect = reason == "poison" and item.attempt + 1 >= self.limits.max_attempts
         if item.attempt >= self.limits.max_attempts:
             self._give_up(item, reason, detail)
             return
@@ -286,8 +286,8 @@ class Dispatcher:
                 self._expired(item, "expired")
                 continue
             if item.suspect and worker.leases:
-                # Were it to die, its last words might be lost, and with them that these others are done. It gets
-                # nothing more until they are, and then this frame alone: nothing else can be taken for the poison.
+                # Were it to die, its last words might be lost, and with them that one of these others is done. It gets
+                # nothing more until they are, and then this frame alone: only the poison itself is given up for it.
                 candidates.remove(worker)
                 continue
             if worker.name in item.tried and self._roster.another(item):

@@ -1,4 +1,4 @@
-"""A frame that may have ended its worker gets one for itself, so that no other can be taken for the poison."""
+"""A frame that may have ended its workers has that of its last attempt for itself: no other is taken for the poison."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tests.broker.test_dispatch import Bench, frames, leases
 
 @pytest.fixture
 def bench() -> Bench:
-    return Bench(Limits())
+    """One death is enough to make a suspect."""
+    return Bench(Limits(max_attempts=2))
 
 
 def batch_of(held: list[SendWork]) -> list[SendWork]:
@@ -27,26 +28,27 @@ def dies(bench: Bench, held: list[SendWork], life: int, room: int = 4) -> list[S
 
 
 @pytest.mark.parametrize("poison", range(4))
-def test_a_worker_whose_last_words_are_lost_condemns_only_the_poison(bench: Bench, poison: int) -> None:
+@pytest.mark.parametrize("attempts", [2, 3, 5])
+def test_a_worker_whose_last_words_are_lost_condemns_only_the_poison(attempts: int, poison: int) -> None:
     """A worker goes from batch to batch, and what it says meanwhile leaves its process only when it comes to rest, but
     for the first Started. When it dies then, that first batch looks as if it had been the last one."""
+    bench = Bench(Limits(max_attempts=attempts))
     for index in range(4):
         bench.frame(index)
     done: list[int] = []
     held = bench.ready("w", room=4)
     for life in range(20):
-        first = batch_of(held)
+        unsaid: list[list[SendWork]] = []
         while held:
-            batch = batch_of(held)
-            if poison in frames(batch):
-                held = dies(bench, first, life)
+            unsaid.append(batch_of(held))
+            if poison in frames(unsaid[-1]):
+                held = dies(bench, unsaid[0], life)
                 break
-            done += frames(batch)
-            held = [action for action in held if action not in batch]
-            if not held:
-                bench.started(leases(batch))
-                held = bench.done(leases(batch), room=4)
-                first = batch_of(held)
+            done += frames(unsaid[-1])
+            held = [action for action in held if action not in unsaid[-1]]
+            while unsaid and not held:
+                bench.started(leases(unsaid[0]))
+                held = bench.done(leases(unsaid.pop(0)), room=4)
     (message,) = bench.told
     assert isinstance(message, GaveUp)
     assert (message.index, message.reason) == (poison, "poison")
@@ -66,6 +68,15 @@ def test_it_goes_alone_and_nothing_with_it(bench: Bench) -> None:
     held = bench.done(leases(held), room=4)
     assert frames(held) == [2], "this one was in no dead worker's model"
     assert frames(bench.frame(3)) == [3], "and may have company"
+
+
+def test_what_has_more_attempts_left_is_sent_as_ever() -> None:
+    """A connection that breaks is a death to the broker, too, and as a rule nobody's fault."""
+    bench = Bench(Limits(max_attempts=3))
+    held = [*bench.ready(room=4), *bench.frame(0), *bench.frame(1)]
+    held = dies(bench, held, 1)
+    assert frames(held) == [0, 1]
+    assert frames(dies(bench, held, 2)) == [0]
 
 
 def test_a_busy_worker_ends_what_it_has_first(bench: Bench) -> None:
