@@ -65,7 +65,8 @@ class Worker:
     @property
     def isolated(self) -> bool:
         """Whether what it holds must stay the only thing that it holds."""
-        return any(lease.item.suspect for lease in itertools.islice(self.leases.values(), 1))
+        only = next(iter(self.leases.values()), None)
+        return only is not None and only.item.suspect
 
     def foresee(self, now: float) -> tuple[int, float]:
         """What would become of one more frame: the frames of its batch, and in how many seconds that would be done."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from types import TracebackType
 from common import srt
 from common.errors import HeadraceError, OutputError, SourceError
 from common.log import mask
-from common.signals import not_of_the_terminal
+from common.signals import name_of, not_of_the_terminal
 
 #: Complaints of a program that are remembered, and the bytes of one.
 MAX_LINES, MAX_LINE = 16, 500
@@ -118,7 +117,7 @@ class Bridge:
         if words or self._code is None:
             return mask(words)
         if self._code < 0:
-            return f"{self._program.name} was killed by {signal.Signals(-self._code).name}"
+            return f"{self._program.name} was killed by {name_of(-self._code)}"
         return "the connection ended" if self._connected else "no answer"
 
     def close(self) -> None:

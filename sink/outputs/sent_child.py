@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 import msgspec
 
 from common.lifecycle import PARENT_ENV
+from common.signals import name_of, not_of_the_terminal
 from sink.sender.framing import Word
 
 #: One that has closed its standard output gets so many seconds to leave.
@@ -30,13 +30,14 @@ class SenderChild:
     """Raises OSError where no process can be started."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sink.sender"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=os.environ | {PARENT_ENV: str(os.getpid())},
-        )
+        with not_of_the_terminal():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sink.sender"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env=os.environ | {PARENT_ENV: str(os.getpid())},
+            )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self.stdin, self.stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
@@ -104,11 +105,4 @@ class SenderChild:
                 pipe.close()
         if self.reason or code is None or code == 0:
             return self.reason
-        return f"the sender was killed by {_name(-code)}" if code < 0 else f"the sender ended with exit code {code}"
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+        return f"the sender was killed by {name_of(-code)}" if code < 0 else f"the sender ended with exit code {code}"

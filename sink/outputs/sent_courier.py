@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import select
-import signal
 import threading
 import time
 
@@ -69,8 +68,6 @@ class Courier:
                 self._wake = -1
 
     def _run(self) -> None:
-        # The terminal's SIGINT is for others, and a sender is born with what is blocked here.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         about(stream=self._stream, output=self._address)
         try:
             while not self._turn(time.monotonic()):

@@ -14,7 +14,7 @@ from deploy.faults.trial import Row
 from tests.marks import slow
 from tests.support import Place
 
-SHORT = tuple(case.name for case in kit.CASES if case.short)
+SHORT = tuple(case.name for case in kit.choose((), short=True))
 
 
 @pytest.mark.parametrize("cases", [("sink-killed", "times-jump"), slow(SHORT)], ids=["two", "short"])
